@@ -1,0 +1,1 @@
+"""What runs beside the environments: environments, the env runner, behaviours, the evaluator."""

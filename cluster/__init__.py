@@ -1,0 +1,1 @@
+"""Who runs where: assembly, the controller, Ray, the command line, run directories."""

@@ -1,0 +1,1 @@
+"""What actors and learners both speak: data, policies, replay, configuration, errors."""

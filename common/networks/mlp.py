@@ -1,0 +1,81 @@
+"""Fully connected networks for vector observations.
+
+State names are `layers.0 …` and `head`; with a value head that shares the trunk, `value`; with a
+value tower of its own (Stable-Baselines3's actor-critics), `value_layers.0 …` and `value`.
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from common.config import StrictModel
+from common.errors import MismatchError
+from common.networks.base import NetworkOutput, PolicyNetwork
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
+
+
+class MLPSpec(StrictModel):
+    """Widths of the hidden layers and their activation."""
+
+    name: Literal["mlp"] = "mlp"
+    hidden: tuple[int, ...] = Field(default=(64, 64), min_length=1)
+    activation: Literal["relu", "tanh", "elu"] = "relu"
+    value_hidden: tuple[int, ...] | None = None
+    """Widths of a separate value tower; None: the value head shares the trunk."""
+
+
+class MLP(PolicyNetwork):
+    """Vectors [B, D] → hidden layers → head, value."""
+
+    def __init__(
+        self,
+        spec: MLPSpec,
+        *,
+        observation_shape: tuple[int, ...],
+        num_actions: int,
+        has_value: bool,
+    ) -> None:
+        super().__init__(
+            spec,
+            observation_shape=observation_shape,
+            num_actions=num_actions,
+            has_value=has_value,
+        )
+        if len(observation_shape) != 1:
+            raise MismatchError(
+                f"mlp takes vectors (size,), not observations of shape {observation_shape}; "
+                f"use network nature_cnn for frames"
+            )
+        self.activation = ACTIVATIONS[spec.activation]()
+        self.layers = _linear_stack(observation_shape[0], spec.hidden)
+        self.head = nn.Linear(spec.hidden[-1], num_actions)
+        self.value_layers: nn.ModuleList | None = None
+        self.value: nn.Linear | None = None
+        if has_value and spec.value_hidden is not None:
+            self.value_layers = _linear_stack(observation_shape[0], spec.value_hidden)
+            self.value = nn.Linear((observation_shape[0], *spec.value_hidden)[-1], 1)
+        elif has_value:
+            self.value = nn.Linear(spec.hidden[-1], 1)
+
+    def forward(self, observation: torch.Tensor) -> NetworkOutput:
+        """Map scaled vectors [B, D] to outputs."""
+        features = self._tower(self.layers, observation)
+        value = None
+        if self.value is not None:
+            separate = self.value_layers
+            tower = features if separate is None else self._tower(separate, observation)
+            value = self.value(tower).squeeze(-1)
+        return NetworkOutput(self.head(features), value)
+
+    def _tower(self, layers: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
+        for layer in layers:
+            x = self.activation(layer(x))
+        return x
+
+
+def _linear_stack(size: int, hidden: tuple[int, ...]) -> nn.ModuleList:
+    sizes = (size, *hidden)
+    return nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))

@@ -1,0 +1,110 @@
+"""The convolutional network of Mnih et al. 2015 (Nature 518), by width.
+
+State names are `conv1 … convN`, `fc`, `head` and, with a value head, `value`; convolutions are
+OIHW, linear layers (out, in), and the flattening order is (C, H, W).
+"""
+
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import nn
+from torch.nn import functional as F
+
+from common.config import StrictModel
+from common.errors import MismatchError
+from common.networks.base import NetworkOutput, PolicyNetwork
+
+SIZES: dict[str, tuple[tuple[int, ...], int]] = {
+    "nature": ((32, 64, 64), 512),
+    "428k": ((16, 32, 32), 256),
+    "113k": ((16, 16, 16), 128),
+    "62k": ((16, 16, 16), 64),
+}
+"""Channels and fully connected width by name; the parameter counts of Rusu et al. 2015, table 1,
+are with 18 actions: 1,693,362, 427,874, 113,346 and 61,954."""
+
+
+class NatureCNNSpec(StrictModel):
+    """Convolutions, one fully connected layer, and the heads."""
+
+    name: Literal["nature_cnn"] = "nature_cnn"
+    channels: tuple[int, ...] = (32, 64, 64)
+    kernels: tuple[int, ...] = (8, 4, 3)
+    strides: tuple[int, ...] = (4, 2, 1)
+    hidden: int = Field(default=512, gt=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_size(cls, data: Any) -> Any:
+        """Let `size = "113k"` stand for channels and hidden."""
+        if not isinstance(data, dict) or "size" not in data:
+            return data
+        rest = dict(data)
+        size = rest.pop("size")
+        if size not in SIZES:
+            raise ValueError(f"size = {size!r}: unknown size; allowed: {', '.join(SIZES)}")
+        if "channels" in rest or "hidden" in rest:
+            raise ValueError("size stands for channels and hidden; give one or the other")
+        channels, hidden = SIZES[size]
+        return rest | {"channels": channels, "hidden": hidden}
+
+    @model_validator(mode="after")
+    def _same_length(self) -> "NatureCNNSpec":
+        if not 0 < len(self.channels) == len(self.kernels) == len(self.strides):
+            raise ValueError(
+                f"channels, kernels and strides must have one entry a layer: "
+                f"{len(self.channels)}, {len(self.kernels)}, {len(self.strides)}"
+            )
+        return self
+
+
+class NatureCNN(PolicyNetwork):
+    """Frames [B, stack, H, W] → ReLU convolutions → ReLU layer → head, value."""
+
+    def __init__(
+        self,
+        spec: NatureCNNSpec,
+        *,
+        observation_shape: tuple[int, ...],
+        num_actions: int,
+        has_value: bool,
+    ) -> None:
+        super().__init__(
+            spec,
+            observation_shape=observation_shape,
+            num_actions=num_actions,
+            has_value=has_value,
+        )
+        if len(observation_shape) != 3:
+            raise MismatchError(
+                f"nature_cnn takes frames (stack, height, width), not observations of shape "
+                f"{observation_shape}; use network mlp for vectors"
+            )
+        channels, height, width = observation_shape
+        self.convs: list[nn.Conv2d] = []
+        for index, (out, kernel, stride) in enumerate(
+            zip(spec.channels, spec.kernels, spec.strides, strict=True), start=1
+        ):
+            height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
+            if height < 1 or width < 1:
+                raise MismatchError(
+                    f"nature_cnn: frames of {observation_shape[1:]} are too small for layer "
+                    f"conv{index} (kernel {kernel}, stride {stride})"
+                )
+            conv = nn.Conv2d(channels, out, kernel, stride)
+            self.add_module(f"conv{index}", conv)
+            self.convs.append(conv)
+            channels = out
+        self.fc = nn.Linear(channels * height * width, spec.hidden)
+        self.head = nn.Linear(spec.hidden, num_actions)
+        self.value = nn.Linear(spec.hidden, 1) if has_value else None
+
+    def forward(self, observation: torch.Tensor) -> NetworkOutput:
+        """Map scaled frames [B, stack, H, W] to outputs."""
+        x = observation
+        for conv in self.convs:
+            x = F.relu(conv(x))
+        x = F.relu(self.fc(x.flatten(1)))
+        value = self.value(x).squeeze(-1) if self.value is not None else None
+        return NetworkOutput(self.head(x), value)

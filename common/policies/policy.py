@@ -1,0 +1,127 @@
+"""A policy in memory: specification and network, and how both are written and read.
+
+On disk a policy is two files: `NAME.safetensors` (weights, any float type) and `NAME.json`
+(`PolicySpec`). Reading one runs no code from it.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from common.errors import PolicyFileError
+from common.networks import PolicyNetwork, build_network
+from common.policies.spec import PolicySpec
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Policy:
+    """A network and the specification that tells how to use it."""
+
+    spec: PolicySpec
+    network: PolicyNetwork
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights and biases."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+
+def new_policy(spec: PolicySpec, *, seed: int) -> Policy:
+    """Build a policy with fresh weights; the caller's random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Policy(spec, _network_of(spec))
+
+
+def policy_from_state(
+    spec: PolicySpec, state: Mapping[str, torch.Tensor], *, source: str
+) -> Policy:
+    """Build a policy from a specification and a state dict.
+
+    Args:
+        spec: what the policy is.
+        state: tensors by the names that the network of `spec` uses; any float type.
+        source: what to call the origin in an error.
+
+    Raises:
+        PolicyFileError: names or shapes differ from the network's.
+    """
+    network = _network_of(spec)
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if missing := sorted(wanted.keys() - given.keys()):
+        raise PolicyFileError(f"{source}: tensor {missing[0]} is missing for {spec.network}")
+    if extra := sorted(given.keys() - wanted.keys()):
+        raise PolicyFileError(f"{source}: tensor {extra[0]} has no place in {spec.network}")
+    for name, shape in wanted.items():
+        if given[name] != shape:
+            raise PolicyFileError(f"{source}: tensor {name} has shape {given[name]}, not {shape}")
+    for name, tensor in state.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise PolicyFileError(f"{source}: tensor {name} holds NaN or infinity")
+    network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    return Policy(spec, network)
+
+
+def save_policy(policy: Policy, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write `path` (.safetensors) and the specification beside it (.json), each at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        name: tensor.detach().to("cpu", dtype).contiguous()
+        for name, tensor in policy.network.state_dict().items()
+    }
+    partial = path.with_name(path.name + ".partial")
+    save_file(state, partial)
+    os.replace(partial, path)
+    partial = path.with_name(path.stem + ".json.partial")
+    partial.write_text(policy.spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, path.with_suffix(".json"))
+
+
+def load_policy(path: Path) -> Policy:
+    """Read a policy that `save_policy` wrote.
+
+    Raises:
+        PolicyFileError: a file is missing, damaged, or not of this format.
+    """
+    spec_path = path.with_suffix(".json")
+    try:
+        spec = PolicySpec.model_validate_json(spec_path.read_bytes())
+    except FileNotFoundError:
+        raise PolicyFileError(f"{spec_path}: missing; a policy is {path.name} and this") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise PolicyFileError(f"{spec_path}: not a policy spec ({where}: {first['msg']})") from None
+    return policy_from_state(spec, read_safetensors(path), source=str(path))
+
+
+def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read the tensors of a `.safetensors` file.
+
+    Raises:
+        PolicyFileError: the file is missing, truncated or not safetensors.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise PolicyFileError(f"{path}: no such file; give the path of a policy file") from None
+    except (SafetensorError, OSError) as error:
+        raise PolicyFileError(
+            f"{path}: damaged or not a safetensors file ({error}); fetch it again"
+        ) from None
+
+
+def _network_of(spec: PolicySpec) -> PolicyNetwork:
+    return build_network(
+        spec.network,
+        observation_shape=spec.observation.shape,
+        num_actions=spec.num_actions,
+        has_value=spec.has_value,
+    )

@@ -1,0 +1,1 @@
+"""What turns samples into a student: objectives, the window, the learner, checkpoints, export."""
