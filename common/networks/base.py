@@ -37,6 +37,10 @@ class PolicyNetwork(nn.Module):
     def forward(self, observation: torch.Tensor) -> NetworkOutput:
         """Map scaled observations [B, *observation_shape] to outputs."""
 
+    @abstractmethod
+    def first_layers(self) -> list[nn.Module]:
+        """Return the layers that see the observation (an input scale can be folded into them)."""
+
     def __call__(self, observation: torch.Tensor) -> NetworkOutput:
         """Same as `forward`, with its type."""
         output: NetworkOutput = super().__call__(observation)

@@ -4,6 +4,7 @@ State names are `layers.0 …` and `head`; with a value head that shares the tru
 value tower of its own (Stable-Baselines3's actor-critics), `value_layers.0 …` and `value`.
 """
 
+import itertools
 from typing import Literal
 
 import torch
@@ -70,6 +71,11 @@ class MLP(PolicyNetwork):
             value = self.value(tower).squeeze(-1)
         return NetworkOutput(self.head(features), value)
 
+    def first_layers(self) -> list[nn.Module]:
+        """Return the first layer of the trunk and of the value tower."""
+        towers = [self.layers] if self.value_layers is None else [self.layers, self.value_layers]
+        return [tower[0] for tower in towers]
+
     def _tower(self, layers: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
         for layer in layers:
             x = self.activation(layer(x))
@@ -78,4 +84,4 @@ class MLP(PolicyNetwork):
 
 def _linear_stack(size: int, hidden: tuple[int, ...]) -> nn.ModuleList:
     sizes = (size, *hidden)
-    return nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+    return nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))

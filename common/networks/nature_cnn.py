@@ -108,3 +108,7 @@ class NatureCNN(PolicyNetwork):
         x = F.relu(self.fc(x.flatten(1)))
         value = self.value(x).squeeze(-1) if self.value is not None else None
         return NetworkOutput(self.head(x), value)
+
+    def first_layers(self) -> list[nn.Module]:
+        """Return the first convolution."""
+        return [self.convs[0]]

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save, save_file
 
 from common.errors import PolicyFileError
 from common.networks import PolicyNetwork, build_network
@@ -72,12 +72,8 @@ def policy_from_state(
 def save_policy(policy: Policy, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
     """Write `path` (.safetensors) and the specification beside it (.json), each at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: tensor.detach().to("cpu", dtype).contiguous()
-        for name, tensor in policy.network.state_dict().items()
-    }
     partial = path.with_name(path.name + ".partial")
-    save_file(state, partial)
+    save_file(_portable_state(policy, dtype), partial)
     os.replace(partial, path)
     partial = path.with_name(path.stem + ".json.partial")
     partial.write_text(policy.spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -100,6 +96,18 @@ def load_policy(path: Path) -> Policy:
         where = ".".join(str(part) for part in first["loc"])
         raise PolicyFileError(f"{spec_path}: not a policy spec ({where}: {first['msg']})") from None
     return policy_from_state(spec, read_safetensors(path), source=str(path))
+
+
+def policy_to_bytes(policy: Policy) -> tuple[str, bytes]:
+    """Return specification and float32 weights as they go to another process."""
+    return policy.spec.model_dump_json(), save(_portable_state(policy, torch.float32))
+
+
+def policy_from_bytes(spec_json: str, weights: bytes) -> Policy:
+    """Rebuild what `policy_to_bytes` took apart."""
+    return policy_from_state(
+        PolicySpec.model_validate_json(spec_json), load(weights), source="policy in transit"
+    )
 
 
 def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
@@ -125,3 +133,10 @@ def _network_of(spec: PolicySpec) -> PolicyNetwork:
         num_actions=spec.num_actions,
         has_value=spec.has_value,
     )
+
+
+def _portable_state(policy: Policy, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    return {
+        name: tensor.detach().to("cpu", dtype).contiguous()
+        for name, tensor in policy.network.state_dict().items()
+    }

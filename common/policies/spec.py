@@ -16,7 +16,7 @@ class ObservationSpec(StrictModel):
     shape: tuple[int, ...]
     dtype: Literal["uint8", "float32"]
     scale: float = Field(default=1.0, gt=0)
-    """The network sees observation × scale (1/255 for frames)."""
+    """The network sees scale times the observation (1/255 for frames)."""
 
 
 class ActingSpec(StrictModel):

@@ -1,0 +1,87 @@
+"""The env runner's loop: pull weights, sample a chunk, encode it, hand it over.
+
+Produces encoded chunks; waits where `insert` waits (the shard's rate limiter).
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from actors.env_runner import EnvRunner, EpisodeResult
+from common.codec import EncodedChunk, encode
+from common.weights import PolicyWeights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CollectorStats:
+    """What a collector reports."""
+
+    runner_id: int
+    incarnation: int
+    env_steps: int
+    """Valid transitions collected."""
+    chunks: int
+    policy_version: int
+    sample_s: float
+    """Seconds spent stepping and labelling since the start."""
+    wait_s: float
+    """Seconds spent waiting for `insert` since the start."""
+    episodes: tuple[EpisodeResult, ...]
+    """Ended since the last report."""
+
+
+class Collector:
+    """Drives an env runner.
+
+    Args:
+        runner: the env runner.
+        pull: returns weights newer than a version, or None.
+        insert: takes an encoded chunk; it may wait.
+        runner_id: number of the runner.
+        incarnation: how often it was started before.
+    """
+
+    def __init__(
+        self,
+        runner: EnvRunner,
+        *,
+        pull: Callable[[int], PolicyWeights | None],
+        insert: Callable[[EncodedChunk], object],
+        runner_id: int,
+        incarnation: int,
+    ) -> None:
+        self._runner = runner
+        self._pull = pull
+        self._insert = insert
+        self._runner_id = runner_id
+        self._incarnation = incarnation
+        self._version = -1
+        self._chunks = 0
+        self._sample_s = 0.0
+        self._wait_s = 0.0
+
+    def run_once(self) -> None:
+        """Collect one chunk with the newest weights and hand it over."""
+        if (weights := self._pull(self._version)) is not None:
+            self._runner.set_weights(weights)
+            self._version = weights.version
+        started = time.monotonic()
+        encoded = encode(self._runner.sample())
+        sampled = time.monotonic()
+        self._insert(encoded)
+        self._chunks += 1
+        self._sample_s += sampled - started
+        self._wait_s += time.monotonic() - sampled
+
+    def stats(self) -> CollectorStats:
+        """Return the counters, and the episodes since the last call."""
+        return CollectorStats(
+            runner_id=self._runner_id,
+            incarnation=self._incarnation,
+            env_steps=self._runner.env_steps,
+            chunks=self._chunks,
+            policy_version=self._runner.policy_version,
+            sample_s=self._sample_s,
+            wait_s=self._wait_s,
+            episodes=tuple(self._runner.drain_episodes()),
+        )

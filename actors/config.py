@@ -1,0 +1,42 @@
+"""The recipe's `[actors]` and `[evaluation]` tables."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from common.config import StrictModel
+
+
+class ActorsConfig(StrictModel):
+    """Env runners: how many, how large, and how they compute."""
+
+    num_env_runners: int = Field(default=2, ge=1)
+    num_envs_per_runner: int = Field(default=32, ge=1)
+    unroll_length: int = Field(default=64, ge=1)
+    """Steps of every env copy in a chunk (T)."""
+    num_cpus_per_runner: float = Field(default=0.7, gt=0)
+    """CPUs that Ray reserves for a runner; runner and learner take turns on a small machine."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of teacher and student in the runner; auto: bfloat16 for frames where the CPU has it."""
+    max_restarts: int = Field(default=10, ge=0)
+    """Restarts of env runners, all together, before the run gives up."""
+
+    @property
+    def chunk_size(self) -> int:
+        """Rows of a chunk, T × N."""
+        return self.unroll_length * self.num_envs_per_runner
+
+
+class EvaluationConfig(StrictModel):
+    """How teacher, student and a random policy are scored."""
+
+    num_episodes: int = Field(default=30, ge=2)
+    """Full episodes of each."""
+    num_random_episodes: int | None = Field(default=None, ge=2)
+    """Episodes of the random policy, where it should play fewer."""
+    num_workers: int = Field(default=2, ge=1)
+    """Processes that share them."""
+    num_observations: int = Field(default=5_000, ge=1)
+    """Real observations on which exports are compared with the student."""
+    required_share: float | None = None
+    """The run fails (exit code 1) when the student's share of the teacher is below this."""

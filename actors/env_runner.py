@@ -1,0 +1,225 @@
+"""The env runner: steps N env copies with teacher and student, and yields `TrajectoryChunk`s.
+
+On the main road it is the source. It is plain Python: `cluster` runs it in a Ray actor, or in the
+driver's process. Produces chunks; waits for nothing; new weights come in between two chunks.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.behavior import Behavior
+from actors.environments import VectorEnvironment
+from common.frames import FrameObservations, FramePacker
+from common.policies.inference import InferencePolicy, PolicyOutputs, log_probabilities
+from common.policies.spec import DistKind
+from common.trajectory import STUDENT, TEACHER, ChunkId, TrajectoryChunk, VectorObservations
+from common.weights import PolicyWeights
+
+LOWEST_LOGIT = -1e4
+"""Shifted logits below this are as good as impossible; float16 would make them infinite."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EpisodeResult:
+    """A finished episode of one env copy."""
+
+    acting_policy: int
+    """TEACHER or STUDENT."""
+    episode_return: float
+    """Sum of raw rewards."""
+    length: int
+    """Env steps."""
+    policy_version: int
+    """Student weights at its end."""
+
+
+class EnvRunner:
+    """Collects chunks.
+
+    Args:
+        env: the N env copies.
+        teacher: labels every observation, and acts in its share of the episodes.
+        student: acts in the others.
+        behavior: who acts, and how much either explores.
+        unroll_length: T.
+        total_env_steps: length of the run, for schedules.
+        runner_id: number of this runner.
+        incarnation: how often this runner was started before.
+        task_id: name of the task, for the chunks.
+        seed: of this runner's environments and draws.
+    """
+
+    def __init__(
+        self,
+        env: VectorEnvironment,
+        *,
+        teacher: InferencePolicy,
+        student: InferencePolicy,
+        behavior: Behavior,
+        unroll_length: int,
+        total_env_steps: int,
+        runner_id: int,
+        incarnation: int,
+        task_id: str,
+        seed: int,
+    ) -> None:
+        self._env = env
+        self._teacher = teacher
+        self._student = student
+        self._behavior = behavior
+        self._unroll_length = unroll_length
+        self._total_env_steps = total_env_steps
+        self._task_id = task_id
+        self._chunk_id = ChunkId(runner_id, incarnation, 0)
+        self._rng = np.random.default_rng((seed, runner_id, incarnation))
+        self._progress = 0.0
+        self.policy_version = 0
+        self.env_steps = 0
+        """Valid transitions collected."""
+        self._episodes: list[EpisodeResult] = []
+        num_envs = env.num_envs
+        self._observations = env.reset(int(self._rng.integers(2**30)))
+        self._returns = np.zeros(num_envs)
+        self._lengths = np.zeros(num_envs, np.int64)
+        self._ended = np.zeros(num_envs, np.bool_)  # this row is an autoreset row
+        self._fresh = np.ones(num_envs, np.bool_)  # this row starts an episode
+        self._acting = np.full(num_envs, TEACHER, np.uint8)
+
+    def set_weights(self, weights: PolicyWeights) -> None:
+        """Act with these weights, and with the schedules' progress that they carry."""
+        self._student.load(weights.state())
+        self.policy_version = weights.version
+        self._progress = min(1.0, weights.env_steps / self._total_env_steps)
+
+    def drain_episodes(self) -> list[EpisodeResult]:
+        """Return the episodes that ended since the last call."""
+        episodes, self._episodes = self._episodes, []
+        return episodes
+
+    def sample(self) -> TrajectoryChunk:
+        """Step the env copies T times and return what happened."""
+        rows = _Rows(self._unroll_length, self._env.num_envs, self._teacher)
+        frames, vectors = self._frame_packer(), []
+        for t in range(self._unroll_length):
+            self._choose_who_acts()
+            if frames is not None:
+                frames.append(self._observations, self._fresh)
+            else:
+                vectors.append(self._observations)
+            teacher = self._teacher(self._observations)
+            actions, log_probs = self._act(teacher)
+            rows.label(t, teacher, self._teacher.spec.dist)
+            rows.actions[t], rows.behavior_log_prob[t] = actions, log_probs
+            rows.valid[t], rows.acting_policy[t] = ~self._ended, self._acting
+            self._step(actions, rows, t)
+        observations: FrameObservations | VectorObservations
+        observations = VectorObservations(np.stack(vectors)) if frames is None else frames.finish()
+        self.env_steps += int(rows.valid.sum())
+        chunk_id = self._chunk_id
+        self._chunk_id = chunk_id._replace(sequence=chunk_id.sequence + 1)
+        return TrajectoryChunk(
+            chunk_id=chunk_id,
+            task_id=self._task_id,
+            policy_version=self.policy_version,
+            teacher_version=0,
+            observations=observations,
+            actions=rows.actions,
+            rewards=rows.rewards,
+            terminated=rows.terminated,
+            truncated=rows.truncated,
+            valid=rows.valid,
+            acting_policy=rows.acting_policy,
+            behavior_log_prob=rows.behavior_log_prob,
+            teacher_dist_inputs=rows.teacher_dist_inputs,
+            teacher_value=rows.teacher_value,
+        )
+
+    def _frame_packer(self) -> FramePacker | None:
+        if self._env.spec.frame_stack is None:
+            return None
+        stack, height, width = self._env.spec.observation.shape
+        return FramePacker(self._unroll_length, self._env.num_envs, stack, height, width)
+
+    def _choose_who_acts(self) -> None:
+        """Draw teacher or student for every env copy whose episode starts at this row."""
+        starting = np.flatnonzero(self._fresh)
+        if starting.size:
+            share = self._behavior.teacher_share(self._progress)
+            by_teacher = self._rng.random(starting.size) < share
+            self._acting[starting] = np.where(by_teacher, TEACHER, STUDENT)
+
+    def _act(self, teacher: PolicyOutputs) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Draw actions [N] and return them with their log-probabilities [N]."""
+        spec, behavior = self._teacher.spec, self._behavior
+        log_probs = log_probabilities(
+            teacher.dist_inputs,
+            spec.dist,
+            epsilon=behavior.teacher_epsilon,
+            mode=spec.acting.mode,
+        )
+        by_student = np.flatnonzero(self._acting == STUDENT)
+        if by_student.size:
+            spec = self._student.spec
+            everywhere = by_student.size == self._acting.size
+            seen = self._observations if everywhere else self._observations[by_student]
+            log_probs[by_student] = log_probabilities(
+                self._student(seen).dist_inputs,
+                spec.dist,
+                epsilon=behavior.student_epsilon,
+                mode=spec.acting.mode,
+            )
+        # The largest of log p + Gumbel noise is a draw from p.
+        actions = (log_probs + self._rng.gumbel(size=log_probs.shape)).argmax(-1)
+        return actions, np.take_along_axis(log_probs, actions[:, None], axis=-1)[:, 0]
+
+    def _step(self, actions: npt.NDArray[np.int64], rows: "_Rows", t: int) -> None:
+        """Step the env copies and keep count of their episodes."""
+        was_reset_row = self._ended
+        result = self._env.step(actions)
+        rows.rewards[t] = result.rewards
+        rows.terminated[t], rows.truncated[t] = result.terminated, result.truncated
+        self._observations = result.observations
+        self._ended = result.terminated | result.truncated
+        self._fresh = was_reset_row
+        self._returns += result.rewards
+        self._lengths += ~was_reset_row
+        for env in np.flatnonzero(self._ended):
+            self._episodes.append(
+                EpisodeResult(
+                    acting_policy=int(self._acting[env]),
+                    episode_return=float(self._returns[env]),
+                    length=int(self._lengths[env]),
+                    policy_version=self.policy_version,
+                )
+            )
+            self._returns[env], self._lengths[env] = 0.0, 0
+
+
+class _Rows:
+    """The arrays of a chunk while it is being filled."""
+
+    def __init__(self, num_steps: int, num_envs: int, teacher: InferencePolicy) -> None:
+        shape = (num_steps, num_envs)
+        q_values = teacher.spec.dist == "q_values"
+        self.actions = np.empty(shape, np.int32)
+        self.rewards = np.empty(shape, np.float32)
+        self.terminated = np.empty(shape, np.bool_)
+        self.truncated = np.empty(shape, np.bool_)
+        self.valid = np.empty(shape, np.bool_)
+        self.acting_policy = np.empty(shape, np.uint8)
+        self.behavior_log_prob = np.empty(shape, np.float32)
+        self.teacher_dist_inputs: npt.NDArray[np.floating] = np.empty(
+            (*shape, teacher.spec.num_actions), np.float32 if q_values else np.float16
+        )
+        self.teacher_value = np.empty(shape, np.float32) if teacher.spec.has_value else None
+
+    def label(self, t: int, teacher: PolicyOutputs, dist: DistKind) -> None:
+        """Write the teacher's outputs of row t, in the form in which they travel."""
+        labels = teacher.dist_inputs
+        if dist == "logits":
+            labels = np.maximum(labels - labels.max(-1, keepdims=True), LOWEST_LOGIT)
+        self.teacher_dist_inputs[t] = labels
+        if self.teacher_value is not None and teacher.value is not None:
+            self.teacher_value[t] = teacher.value

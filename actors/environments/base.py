@@ -1,0 +1,55 @@
+"""What every vector environment is to the env runner and the evaluator."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from common.policies.spec import ObservationSpec
+
+Observations = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvironmentSpec:
+    """What policies must fit."""
+
+    observation: ObservationSpec
+    num_actions: int
+    action_meanings: tuple[str, ...] | None
+    frame_stack: int | None
+    """Frames in a stack, where observations are stacked frames."""
+
+
+class StepResult(NamedTuple):
+    """What N env copies answer to N actions; arrays are new at every step."""
+
+    observations: Observations
+    """[N, *shape]."""
+    rewards: npt.NDArray[np.float32]
+    """[N] raw, never clipped."""
+    terminated: npt.NDArray[np.bool_]
+    """[N]."""
+    truncated: npt.NDArray[np.bool_]
+    """[N]."""
+
+
+class VectorEnvironment(ABC):
+    """N env copies with Gymnasium's NEXT_STEP autoreset: the step after an end only resets."""
+
+    spec: EnvironmentSpec
+    num_envs: int
+
+    @abstractmethod
+    def reset(self, seed: int) -> Observations:
+        """Reset all copies with seeds that follow from `seed`; return [N, *shape]."""
+
+    @abstractmethod
+    def step(self, actions: npt.NDArray[np.int64]) -> StepResult:
+        """Take actions [N] in all copies."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back what the copies hold."""

@@ -1,0 +1,154 @@
+"""Plays full episodes of a policy and compares it, state by state, with another one.
+
+Every env copy plays the same number of episodes and all of them count, so that short episodes
+are not favoured. Returns are sums of raw rewards over full games.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from actors.environments import VectorEnvironment
+from common.policies.inference import InferencePolicy, PolicyOutputs, log_probabilities
+from common.policies.spec import ActingSpec, PolicySpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EvaluationResult:
+    """What a policy did in its episodes."""
+
+    returns: tuple[float, ...]
+    lengths: tuple[int, ...]
+    num_compared: int
+    """States in which the two policies were compared."""
+    greedy_agreement: float | None
+    """Share of these states in which both have the same greedy action."""
+    value_error: float | None
+    """Mean absolute difference of the state values, where both policies have them."""
+    value_scale: float | None
+    """Standard deviation of the reference's values over these states."""
+    observations: npt.NDArray[np.uint8 | np.float32]
+    """Some of the states, for checks of exports and precisions."""
+
+
+def evaluate(
+    env: VectorEnvironment,
+    policy: InferencePolicy | None,
+    *,
+    acting: ActingSpec,
+    num_episodes: int,
+    seed: int,
+    reference: InferencePolicy | None = None,
+    num_observations: int = 0,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> EvaluationResult:
+    """Play `num_episodes` full episodes.
+
+    Args:
+        env: env copies; a multiple of their number is played if the numbers do not divide.
+        policy: who acts; None for a uniformly random policy.
+        acting: greedy or sampled, and its share of random actions.
+        num_episodes: episodes to play, at least.
+        seed: of environments and draws.
+        reference: policy to compare with in every state that is visited.
+        num_observations: states to keep, some of every step until there are as many.
+        should_stop: asked at every step; what was finished by then is returned.
+    """
+    rng = np.random.default_rng(seed)
+    num_actions = env.spec.num_actions
+    quota = -(-num_episodes // env.num_envs)
+    observations = env.reset(int(rng.integers(2**30)))
+    count = np.zeros(env.num_envs, np.int64)
+    totals, steps = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
+    ended = np.zeros(env.num_envs, np.bool_)
+    returns: list[float] = []
+    lengths: list[int] = []
+    comparison = _Comparison()
+    kept: list[npt.NDArray[np.uint8 | np.float32]] = []
+    while (count < quota).any() and not should_stop():
+        live = (count < quota) & ~ended
+        if policy is None:
+            actions = rng.integers(num_actions, size=env.num_envs)
+        else:
+            outputs = policy(observations)
+            logs = log_probabilities(
+                outputs.dist_inputs, policy.spec.dist, epsilon=acting.epsilon, mode=acting.mode
+            )
+            actions = (logs + rng.gumbel(size=logs.shape)).argmax(-1)
+            if reference is not None and live.any():
+                comparison.add(policy.spec, outputs, reference, observations, live)
+        if len(kept) < num_observations and live.any():
+            chosen = np.flatnonzero(live)
+            kept.extend(observations[chosen[:: max(1, chosen.size // 8)]])
+        result = env.step(actions)
+        totals += result.rewards
+        steps += ~ended
+        ended = result.terminated | result.truncated
+        for index in np.flatnonzero(ended):
+            if count[index] < quota:
+                returns.append(float(totals[index]))
+                lengths.append(int(steps[index]))
+                count[index] += 1
+            totals[index], steps[index] = 0.0, 0
+        observations = result.observations
+    return EvaluationResult(
+        returns=tuple(returns),
+        lengths=tuple(lengths),
+        num_compared=comparison.states,
+        greedy_agreement=comparison.agreement,
+        value_error=comparison.value_error,
+        value_scale=comparison.value_scale,
+        observations=np.array(kept[:num_observations]),
+    )
+
+
+def state_values(spec: PolicySpec, outputs: PolicyOutputs) -> npt.NDArray[np.float32] | None:
+    """Return the values [B] that a policy gives its states: its value head's, or its best Q."""
+    if spec.dist == "q_values":
+        best: npt.NDArray[np.float32] = outputs.dist_inputs.max(-1)
+        return best
+    return outputs.value
+
+
+class _Comparison:
+    """Running sums over the states in which two policies are compared."""
+
+    def __init__(self) -> None:
+        self.states = 0
+        self._agreed = 0
+        self._absolute_errors: list[npt.NDArray[np.float32]] = []
+        self._reference_values: list[npt.NDArray[np.float32]] = []
+
+    def add(
+        self,
+        spec: PolicySpec,
+        outputs: PolicyOutputs,
+        reference: InferencePolicy,
+        observations: npt.NDArray[np.uint8 | np.float32],
+        live: npt.NDArray[np.bool_],
+    ) -> None:
+        """Compare the rows that are `live`."""
+        other = reference(observations[live])
+        agreed = outputs.dist_inputs[live].argmax(-1) == other.dist_inputs.argmax(-1)
+        self.states += agreed.size
+        self._agreed += int(agreed.sum())
+        own, theirs = state_values(spec, outputs), state_values(reference.spec, other)
+        if own is not None and theirs is not None:
+            self._absolute_errors.append(np.abs(own[live] - theirs))
+            self._reference_values.append(theirs)
+
+    @property
+    def agreement(self) -> float | None:
+        return self._agreed / self.states if self.states else None
+
+    @property
+    def value_error(self) -> float | None:
+        errors = self._absolute_errors
+        return float(np.concatenate(errors).mean()) if errors else None
+
+    @property
+    def value_scale(self) -> float | None:
+        values = self._reference_values
+        return float(np.concatenate(values).std()) if values else None

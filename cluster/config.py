@@ -1,0 +1,105 @@
+"""`RunConfig`: the whole recipe, composed of what each folder owns."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from actors.behavior import BehaviorConfig, Dagger
+from actors.config import ActorsConfig, EvaluationConfig
+from actors.environments import EnvConfig
+from common.config import StrictModel, Tree, apply_overrides, read_toml, validate
+from common.networks import NetworkSpec
+from common.policies.spec import ActingSpec
+from common.replay.config import ReplayConfig
+from learners.config import LearnerConfig
+from learners.objectives import ObjectiveConfig
+from learners.teach_config import TeachConfig
+
+
+class TeacherConfig(StrictModel):
+    """The recipe's `[teacher]`: whom to learn from."""
+
+    path: Path
+    """A policy file; in a recipe, relative to the recipe's folder."""
+    format: Literal["auto", "safetensors", "sb3"] = "auto"
+    acting: ActingSpec | None = None
+    """How the teacher acts, where the file's own answer should not hold."""
+
+
+class StudentConfig(StrictModel):
+    """The recipe's `[student]`: what to make."""
+
+    network: NetworkSpec
+
+
+class StopConfig(StrictModel):
+    """The recipe's `[stop]`: when to end before `total_env_steps`."""
+
+    share_of_teacher: float | None = None
+    """Estimated on the last student episodes of training."""
+    max_duration_s: float | None = Field(default=None, gt=0)
+    """Seconds of distillation."""
+
+
+class RunConfig(StrictModel):
+    """A recipe."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    seed: int = Field(default=0, ge=0)
+    total_env_steps: int = Field(ge=1)
+    """Transitions (agent steps, not frames) to collect and train on."""
+    env: EnvConfig
+    teacher: TeacherConfig | None = None
+    teach: TeachConfig | None = None
+    """Trains the teacher first, where `[teacher]` names no file."""
+    student: StudentConfig
+    behavior: BehaviorConfig = Dagger()
+    objective: ObjectiveConfig
+    actors: ActorsConfig = ActorsConfig()
+    replay: ReplayConfig = ReplayConfig()
+    learner: LearnerConfig = LearnerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    stop: StopConfig = StopConfig()
+
+    @model_validator(mode="after")
+    def _one_teacher(self) -> "RunConfig":
+        if (self.teacher is None) == (self.teach is None):
+            raise ValueError(
+                "teacher: give either [teacher] with a path or [teach] to train one, not "
+                + ("neither" if self.teacher is None else "both")
+            )
+        if self.teach is not None and self.env.family != "gymnasium":
+            raise ValueError("teach: training a teacher needs env.family = 'gymnasium'")
+        if self.replay.capacity < 2 * self.actors.chunk_size:
+            raise ValueError(
+                f"replay.capacity = {self.replay.capacity}: must hold two chunks of "
+                f"actors.unroll_length x actors.num_envs_per_runner = {self.actors.chunk_size}"
+            )
+        return self
+
+    @property
+    def samples_per_request(self) -> int:
+        """Samples that the learner asks a shard for at once: whole batches, half a chunk."""
+        batch = self.learner.batch_size
+        return batch * max(1, self.actors.chunk_size // (2 * batch))
+
+
+def load_recipe(path: Path, overrides: list[str]) -> RunConfig:
+    """Read a recipe.
+
+    Paths in the file are relative to its folder, paths in overrides to the working directory.
+
+    Raises:
+        ConfigError: something is wrong with it.
+    """
+    tree = _with_absolute_teacher(read_toml(path), path.parent)
+    tree = _with_absolute_teacher(apply_overrides(tree, overrides), Path.cwd())
+    return validate(RunConfig, tree, str(path))
+
+
+def _with_absolute_teacher(tree: Tree, base: Path) -> Tree:
+    teacher = tree.get("teacher")
+    if not isinstance(teacher, dict) or not isinstance(teacher.get("path"), str):
+        return tree
+    return tree | {"teacher": teacher | {"path": str((base / teacher["path"]).resolve())}}

@@ -1,0 +1,137 @@
+"""Finds everything that can be wrong with a recipe before any actor starts."""
+
+from dataclasses import dataclass
+
+from actors.environments import EnvironmentSpec, make_environment
+from cluster.config import RunConfig
+from common.errors import MismatchError, ResourceError
+from common.policies.policy import Policy, new_policy
+from common.policies.spec import PolicySpec
+from common.replay.rate_limiter import RateLimits
+from common.teachers import load_teacher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Preparation:
+    """A recipe that was found good, with what was loaded to find out."""
+
+    config: RunConfig
+    environment: EnvironmentSpec
+    teacher: Policy | None
+    """None where the recipe trains one first."""
+    limits: RateLimits
+    """Of every replay shard."""
+    warnings: tuple[str, ...]
+
+
+def prepare(config: RunConfig, *, num_cpus: float, num_gpus: float) -> Preparation:
+    """Check a recipe against the environment, the teacher's file and the machine.
+
+    Args:
+        config: the recipe.
+        num_cpus: CPUs that the run may use.
+        num_gpus: GPUs that the run may use.
+
+    Raises:
+        UserError: what is wrong, in one line.
+    """
+    env = make_environment(config.env, num_envs=1)
+    environment = env.spec
+    env.close()
+    teacher = None
+    warnings: list[str] = []
+    if config.teacher is not None:
+        teacher = load_teacher(config.teacher.path, format=config.teacher.format)
+        if config.teacher.acting is not None:
+            spec = teacher.spec.model_copy(update={"acting": config.teacher.acting})
+            teacher = Policy(spec, teacher.network)
+        _check_teacher(teacher.spec, environment, config)
+        warnings += _provenance_warnings(teacher.spec, config)
+        student = new_student(config, environment, teacher.spec)
+        if student.num_parameters >= teacher.num_parameters:
+            warnings.append(
+                f"the student ({student.num_parameters:,} parameters) is not smaller than its "
+                f"teacher ({teacher.num_parameters:,})"
+            )
+    limits = config.replay.limits(
+        insert_size=config.actors.chunk_size, sample_size=config.samples_per_request
+    )
+    _check_resources(config, num_cpus, num_gpus)
+    return Preparation(
+        config=config,
+        environment=environment,
+        teacher=teacher,
+        limits=limits,
+        warnings=tuple(warnings),
+    )
+
+
+def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: PolicySpec) -> Policy:
+    """Build the student with fresh weights.
+
+    Raises:
+        MismatchError: its network or objective does not fit environment or teacher.
+    """
+    dist = config.objective.student_dist()
+    if dist == "q_values" and teacher.dist != "q_values":
+        raise MismatchError(
+            f"objective.q_mse needs a Q-teacher, and {teacher.name} gives {teacher.dist}; use "
+            f"objective.kl"
+        )
+    spec = PolicySpec(
+        name=f"{config.name}-student",
+        network=config.student.network,
+        observation=environment.observation,
+        num_actions=environment.num_actions,
+        action_meanings=environment.action_meanings,
+        dist=dist,
+        acting=teacher.acting,
+        environment=config.env.model_dump(mode="json"),
+        provenance={"teacher": teacher.name, "distilled_by": "stillhouse", "recipe": config.name},
+    )
+    return new_policy(spec, seed=config.seed)
+
+
+def _check_teacher(teacher: PolicySpec, environment: EnvironmentSpec, config: RunConfig) -> None:
+    name = f"teacher {teacher.name}"
+    expected, given = teacher.observation, environment.observation
+    if expected.shape != given.shape or expected.dtype != given.dtype:
+        raise MismatchError(
+            f"{name} sees {expected.dtype} observations of shape {expected.shape}, but "
+            f"env.id = {config.env.id!r} gives {given.dtype} of shape {given.shape}; use the "
+            f"environment that it was trained in"
+        )
+    if teacher.num_actions != environment.num_actions:
+        raise MismatchError(
+            f"{name} has {teacher.num_actions} actions, but env.id = {config.env.id!r} has "
+            f"{environment.num_actions}; use the environment that it was trained in"
+        )
+    meanings = (teacher.action_meanings, environment.action_meanings)
+    if None not in meanings and meanings[0] != meanings[1]:
+        raise MismatchError(f"{name} has the actions {meanings[0]}, the environment {meanings[1]}")
+
+
+def _provenance_warnings(teacher: PolicySpec, config: RunConfig) -> list[str]:
+    """Compare what the teacher's file says of its environment with the recipe's."""
+    recipe = config.env.model_dump(mode="json")
+    return [
+        f"teacher {teacher.name} was made for {key} = {value!r}, the recipe has {recipe[key]!r}"
+        for key, value in teacher.environment.items()
+        if key in recipe and recipe[key] != value
+    ]
+
+
+def _check_resources(config: RunConfig, num_cpus: float, num_gpus: float) -> None:
+    actors = config.actors
+    needed = actors.num_env_runners * actors.num_cpus_per_runner + config.learner.num_cpus
+    if needed > num_cpus:
+        raise ResourceError(
+            f"the recipe asks for {needed:g} CPUs ({actors.num_env_runners} env runners with "
+            f"{actors.num_cpus_per_runner:g} each, learner {config.learner.num_cpus:g}) and there "
+            f"are {num_cpus:g}; lower actors.num_env_runners"
+        )
+    if config.learner.num_gpus > num_gpus:
+        raise ResourceError(
+            f"learner.num_gpus = {config.learner.num_gpus:g}, and there are {num_gpus:g}; "
+            f"set it to 0 to train on the CPU"
+        )

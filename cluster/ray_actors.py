@@ -1,0 +1,264 @@
+"""The Ray actors: each wraps one plain object and adds only waiting and a thread of work.
+
+| actor       | its loop           | waits for                            | unblocked by          |
+|-------------|--------------------|--------------------------------------|-----------------------|
+| env runner  | sample → insert    | the insert before the last (at most  | the shard's rate      |
+|             |                    | two chunks in flight)                | limiter               |
+| shard       | none (async calls) | insert: surplus; sample: shortage    | the other side        |
+| weight store| none               | nothing                              |                       |
+| learner     | feed → steps       | an answer of any shard               | inserts               |
+"""
+
+import asyncio
+import os
+import threading
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from actors.collector import CollectorStats
+from actors.evaluator import EvaluationResult
+from cluster.assembly import (
+    build_collector,
+    build_readers,
+    build_shard,
+    build_trainer,
+    play_episodes,
+)
+from cluster.config import RunConfig
+from common.codec import EncodedChunk
+from common.policies.policy import policy_from_bytes, policy_to_bytes
+from common.policies.spec import DistKind
+from common.replay.rate_limiter import RateLimits
+from common.replay.shard import ReplaySample, ShardStats
+from common.threads import set_threads
+from common.weights import PolicyWeights, WeightStore
+from learners.feed import PrefetchFeed
+from learners.trainer import TrainerStats
+
+Handle = Any
+"""An actor's handle: its methods are known only at run time."""
+Reference = Any
+"""Ray's reference to an object."""
+
+PolicyBytes = tuple[str, bytes]
+"""Specification and weights, as `policy_to_bytes` gives them."""
+
+MAX_IN_FLIGHT = 2
+"""Chunks that an env runner has handed over and the shard has not yet taken."""
+
+SAMPLE_TIMEOUT_S = 5.0
+"""How long a shard lets a sample request wait before it answers None."""
+
+
+class WeightStoreActor:
+    """Holds the newest weights in the object store, put there once a version."""
+
+    def __init__(self) -> None:
+        self._store = WeightStore()
+        self._ref: Reference | None = None
+
+    def publish(self, weights: PolicyWeights) -> None:
+        """Keep newer weights."""
+        if self._store.publish(weights):
+            self._ref = ray.put(weights)
+
+    def pull_if_newer(self, version: int) -> list[Any]:
+        """Return [a reference to newer weights], or []."""
+        return [self._ref] if self._store.version > version else []
+
+
+class ReplayShardActor:
+    """A replay shard whose callers wait in it."""
+
+    def __init__(self, recipe: str, limits: RateLimits) -> None:
+        set_threads(1)
+        self._shard = build_shard(RunConfig.model_validate_json(recipe), limits)
+        self._changed = asyncio.Condition()
+
+    async def insert(self, chunk: EncodedChunk) -> None:
+        """Store a chunk once the rate limiter lets it in."""
+        async with self._changed:
+            await self._changed.wait_for(self._shard.can_insert)
+            self._shard.insert(chunk)
+            self._changed.notify_all()
+
+    async def sample(self, cursor: int, num_samples: int) -> ReplaySample | None:
+        """Answer a sample request once the rate limiter lets it pass, or None after a while."""
+        found: ReplaySample | None = None
+
+        def ready() -> bool:
+            nonlocal found
+            found = self._shard.sample(cursor=cursor, num_samples=num_samples)
+            return found is not None
+
+        async with self._changed:
+            try:
+                await asyncio.wait_for(self._changed.wait_for(ready), SAMPLE_TIMEOUT_S)
+            except TimeoutError:
+                return None
+            self._changed.notify_all()
+        return found
+
+    async def stats(self) -> ShardStats:
+        """Return the counters."""
+        return self._shard.stats()
+
+
+class EnvRunnerActor:
+    """An env runner and its loop."""
+
+    def __init__(
+        self,
+        recipe: str,
+        teacher: PolicyBytes,
+        student: PolicyBytes,
+        *,
+        runner_id: int,
+        incarnation: int,
+        store: Handle,
+        shard: Handle,
+    ) -> None:
+        set_threads(1)
+        self._store = store
+        self._shard = shard
+        self._in_flight: deque[Reference] = deque()
+        self._stop = threading.Event()
+        self._collector = build_collector(
+            RunConfig.model_validate_json(recipe),
+            teacher=policy_from_bytes(*teacher),
+            student=policy_from_bytes(*student),
+            runner_id=runner_id,
+            incarnation=incarnation,
+            pull=self._pull,
+            insert=self._insert,
+        )
+
+    def run(self) -> None:
+        """Collect until `stop`."""
+        while not self._stop.is_set():
+            self._collector.run_once()
+
+    def stop(self) -> None:
+        """End `run` after the chunk in hand."""
+        self._stop.set()
+
+    def stats(self) -> CollectorStats:
+        """Return the counters."""
+        return self._collector.stats()
+
+    def pid(self) -> int:
+        """Return the process id, for tests that kill it."""
+        return os.getpid()
+
+    def _pull(self, version: int) -> PolicyWeights | None:
+        references = ray.get(self._store.pull_if_newer.remote(version))
+        if not references:
+            return None
+        weights: PolicyWeights = ray.get(references[0])
+        return weights
+
+    def _insert(self, chunk: EncodedChunk) -> None:
+        while len(self._in_flight) >= MAX_IN_FLIGHT and not self._stop.is_set():
+            done, _ = ray.wait([self._in_flight[0]], timeout=0.5)
+            if done:
+                ray.get(self._in_flight.popleft())
+        self._in_flight.append(self._shard.insert.remote(chunk))
+
+
+class LearnerActor:
+    """The learner and its loop."""
+
+    def __init__(
+        self,
+        recipe: str,
+        student: PolicyBytes,
+        teacher_dist: DistKind,
+        *,
+        store: Handle,
+        shards: list[Handle],
+        checkpoints: Path,
+    ) -> None:
+        set_threads(1)
+        config = RunConfig.model_validate_json(recipe)
+        self._student = policy_from_bytes(*student)
+        self._stop = threading.Event()
+        self._trainer = build_trainer(
+            config,
+            student=self._student,
+            teacher_dist=teacher_dist,
+            feed=PrefetchFeed(build_readers(config, [_RemoteShard(shard) for shard in shards])),
+            publish=lambda weights: store.publish.remote(weights),
+            checkpoints=checkpoints,
+        )
+
+    def run(self) -> None:
+        """Train until the run's transitions are used up, or until `stop`."""
+        while not self._stop.is_set() and not self._trainer.finished:
+            self._trainer.run_once(0.5)
+        self._trainer.close()
+
+    def stop(self) -> None:
+        """End `run` after the answer in hand."""
+        self._stop.set()
+
+    def stats(self) -> TrainerStats:
+        """Return the counters."""
+        return self._trainer.stats()
+
+    def student(self) -> PolicyBytes:
+        """Return the student as it is; call it when `run` has ended."""
+        return policy_to_bytes(self._student)
+
+    def pid(self) -> int:
+        """Return the process id, for tests that kill it."""
+        return os.getpid()
+
+
+class _RemoteShard:
+    """A shard actor as a `ChunkSource`."""
+
+    def __init__(self, shard: Handle) -> None:
+        self._shard = shard
+
+    def sample(self, *, cursor: int, num_samples: int) -> ReplaySample | None:
+        """Ask and wait."""
+        answer: ReplaySample | None = ray.get(self._shard.sample.remote(cursor, num_samples))
+        return answer
+
+
+def play_remotely(
+    recipe: str,
+    policy: PolicyBytes | None,
+    reference: PolicyBytes | None,
+    num_episodes: int,
+    seed: int,
+    num_observations: int,
+) -> EvaluationResult:
+    """Play a share of an evaluation's episodes."""
+    set_threads(1)
+    return play_episodes(
+        RunConfig.model_validate_json(recipe),
+        policy=None if policy is None else policy_from_bytes(*policy),
+        reference=None if reference is None else policy_from_bytes(*reference),
+        num_episodes=num_episodes,
+        seed=seed,
+        num_observations=num_observations,
+    )
+
+
+def _remote(what: Any, **options: Any) -> Any:
+    """Make a Ray actor class or task; Ray's own types don't know the methods."""
+    return ray.remote(**options)(what)
+
+
+# State actors keep their handles valid over a restart; loops are started again by the supervisor.
+RAY_WEIGHT_STORE = _remote(WeightStoreActor, num_cpus=0, max_restarts=-1, max_task_retries=-1)
+RAY_REPLAY_SHARD = _remote(
+    ReplayShardActor, num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1000
+)
+RAY_ENV_RUNNER = _remote(EnvRunnerActor, max_concurrency=2)
+RAY_LEARNER = _remote(LearnerActor, max_concurrency=2)
+RAY_PLAY = _remote(play_remotely, num_cpus=1)

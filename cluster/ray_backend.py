@@ -1,0 +1,269 @@
+"""The same parts as Ray actors, supervised: what dies is started again, within bounds."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from actors.collector import CollectorStats
+from actors.evaluator import EvaluationResult
+from cluster.config import RunConfig
+from cluster.prepare import Preparation, new_student
+from cluster.ray_actors import (
+    RAY_ENV_RUNNER,
+    RAY_LEARNER,
+    RAY_PLAY,
+    RAY_REPLAY_SHARD,
+    RAY_WEIGHT_STORE,
+    Handle,
+    PolicyBytes,
+    Reference,
+)
+from cluster.session import EvaluationJob, Session, Snapshot
+from common.errors import RunFailedError
+from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
+from common.replay.shard import ShardStats
+from common.threads import set_threads
+from learners.trainer import TrainerStats
+
+logger = logging.getLogger(__name__)
+
+OBJECT_STORE_BYTES = 512 * 2**20
+POLL_S = 1.0
+STATS_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 60.0
+
+
+class RayBackend:
+    """Runs on a Ray cluster; without an address, on one that it starts on this machine."""
+
+    def __init__(self, *, address: str | None, num_cpus: int) -> None:
+        set_threads(1)
+        common: dict[str, Any] = {
+            "log_to_driver": False,
+            "logging_level": logging.ERROR,
+            "namespace": "stillhouse",
+            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
+        }
+        if address is None:
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                object_store_memory=OBJECT_STORE_BYTES,
+                include_dashboard=False,
+                **common,
+            )
+        else:
+            ray.init(address=address, **common)
+
+    def evaluate(self, config: RunConfig, job: EvaluationJob) -> EvaluationResult:
+        """Share the episodes among tasks."""
+        recipe = config.model_dump_json()
+        workers = min(config.evaluation.num_workers, job.num_episodes)
+        policy = None if job.policy is None else policy_to_bytes(job.policy)
+        reference = None if job.reference is None else policy_to_bytes(job.reference)
+        base, extra = divmod(job.num_episodes, workers)
+        results: list[EvaluationResult] = ray.get(
+            [
+                RAY_PLAY.remote(
+                    recipe,
+                    policy,
+                    reference,
+                    base + (index < extra),
+                    job.seed + 1_000 * index,
+                    -(-job.num_observations // workers),
+                )
+                for index in range(workers)
+            ]
+        )
+        return _together(results)
+
+    def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> Session:
+        """Start all actors."""
+        return RaySession(preparation, teacher, checkpoints)
+
+    def close(self) -> None:
+        """Leave the cluster, and end it where this process started it."""
+        ray.shutdown()
+
+
+@dataclass(slots=True, eq=False)
+class _Runner:
+    """An env runner's actor, its running loop, and its last report."""
+
+    actor: Handle
+    loop: Reference
+    incarnation: int
+    stats: CollectorStats | None = None
+
+
+class RaySession:
+    """A distillation on Ray. This object is the supervisor; it is never on the data's way."""
+
+    def __init__(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> None:
+        config = preparation.config
+        self._config = config
+        self._recipe = config.model_dump_json()
+        self._checkpoints = checkpoints
+        self._teacher_dist = teacher.spec.dist
+        self._student_bytes = policy_to_bytes(
+            new_student(config, preparation.environment, teacher.spec)
+        )
+        self._teacher_ref = ray.put(policy_to_bytes(teacher))
+        self._store = RAY_WEIGHT_STORE.remote()
+        self._shards = [
+            RAY_REPLAY_SHARD.remote(self._recipe, preparation.limits)
+            for _ in range(config.replay.num_shards)
+        ]
+        self._learner_restarts = 0
+        self._runner_restarts = 0
+        self._start_learner()
+        self._trainer_stats: TrainerStats = ray.get(self._learner.stats.remote())
+        self._runners = [
+            self._start_runner(index, incarnation=0)
+            for index in range(config.actors.num_env_runners)
+        ]
+        self._shard_stats: list[ShardStats] = []
+
+    def poll(self) -> Snapshot:
+        """Wait a second, start again what died, and collect reports."""
+        loops = [self._learner_loop, *(runner.loop for runner in self._runners)]
+        ended, _ = ray.wait(loops, num_returns=1, timeout=POLL_S)
+        finished = False
+        if self._learner_loop in ended:
+            finished = self._mend_learner()
+        for index, runner in enumerate(self._runners):
+            if runner.loop in ended:
+                self._mend_runner(index)
+        self._collect_stats()
+        return Snapshot(
+            trainer=self._trainer_stats,
+            collectors=tuple(runner.stats for runner in self._runners if runner.stats is not None),
+            shards=tuple(self._shard_stats),
+            restarts=self._learner_restarts + self._runner_restarts,
+            finished=finished,
+        )
+
+    def finish(self) -> Policy:
+        """Stop the loops, fetch the student, end the actors."""
+        stopping = [self._learner.stop.remote()]
+        stopping += [runner.actor.stop.remote() for runner in self._runners]
+        ray.wait(stopping, num_returns=len(stopping), timeout=STATS_TIMEOUT_S)
+        ray.get(self._learner_loop, timeout=STOP_TIMEOUT_S)
+        student: PolicyBytes = ray.get(self._learner.student.remote(), timeout=STOP_TIMEOUT_S)
+        self.abort()
+        return policy_from_bytes(*student)
+
+    def abort(self) -> None:
+        """Kill all actors."""
+        actors = [runner.actor for runner in self._runners]
+        for actor in [*actors, self._learner, *self._shards, self._store]:
+            ray.kill(actor)
+
+    def _start_learner(self) -> None:
+        learner = self._config.learner
+        self._learner = RAY_LEARNER.options(
+            num_cpus=learner.num_cpus, num_gpus=learner.num_gpus
+        ).remote(
+            self._recipe,
+            self._student_bytes,
+            self._teacher_dist,
+            store=self._store,
+            shards=self._shards,
+            checkpoints=self._checkpoints,
+        )
+        self._learner_loop = self._learner.run.remote()
+
+    def _start_runner(self, index: int, *, incarnation: int) -> _Runner:
+        actor = RAY_ENV_RUNNER.options(num_cpus=self._config.actors.num_cpus_per_runner).remote(
+            self._recipe,
+            self._teacher_ref,
+            self._student_bytes,
+            runner_id=index,
+            incarnation=incarnation,
+            store=self._store,
+            shard=self._shards[index % len(self._shards)],
+        )
+        return _Runner(actor, actor.run.remote(), incarnation)
+
+    def _mend_learner(self) -> bool:
+        """Return whether the learner's loop ended as it should; start it again if it died."""
+        try:
+            ray.get(self._learner_loop)
+        except RayTaskError as error:
+            raise RunFailedError(f"the learner failed: {error.cause}") from error
+        except RayActorError as error:
+            self._learner_restarts += 1
+            if self._learner_restarts > self._config.learner.max_restarts:
+                raise RunFailedError(
+                    f"the learner died {self._learner_restarts} times; the last time: {error}"
+                ) from error
+            logger.warning("the learner died; starting it from the newest checkpoint")
+            self._start_learner()
+            return False
+        return True
+
+    def _mend_runner(self, index: int) -> None:
+        """Start an env runner again whose loop ended; it never ends by itself."""
+        runner = self._runners[index]
+        try:
+            ray.get(runner.loop)
+        except (RayTaskError, RayActorError) as error:
+            self._runner_restarts += 1
+            if self._runner_restarts > self._config.actors.max_restarts:
+                raise RunFailedError(
+                    f"env runners died {self._runner_restarts} times; the last time: {error}"
+                ) from error
+            logger.warning("env runner %d died; starting it again", index)
+            ray.kill(runner.actor)
+        self._runners[index] = self._start_runner(index, incarnation=runner.incarnation + 1)
+
+    def _collect_stats(self) -> None:
+        """Ask every actor for its counters; one that does not answer keeps its last report."""
+        pending = {self._learner.stats.remote(): -1}
+        pending |= {runner.actor.stats.remote(): i for i, runner in enumerate(self._runners)}
+        shards = [shard.stats.remote() for shard in self._shards]
+        answered, _ = ray.wait(
+            [*pending, *shards], num_returns=len(pending) + len(shards), timeout=STATS_TIMEOUT_S
+        )
+        for runner in self._runners:
+            if runner.stats is not None:  # episodes are reported once
+                runner.stats = replace(runner.stats, episodes=())
+        for reference in answered:
+            try:
+                value = ray.get(reference)
+            except RayActorError:
+                continue  # the next poll sees that its loop ended
+            index = pending.get(reference)
+            if index is None:
+                continue
+            if index < 0:
+                self._trainer_stats = value
+            else:
+                self._runners[index].stats = value
+        if all(reference in answered for reference in shards):
+            self._shard_stats = ray.get(shards)
+
+
+def _together(results: list[EvaluationResult]) -> EvaluationResult:
+    """Merge the shares of an evaluation; means are weighted by the states compared."""
+    states = [result.num_compared for result in results]
+
+    def mean(values: list[float | None]) -> float | None:
+        pairs = [(v, n) for v, n in zip(values, states, strict=True) if v is not None and n]
+        total = sum(n for _, n in pairs)
+        return sum(v * n for v, n in pairs) / total if total else None
+
+    return EvaluationResult(
+        returns=tuple(value for result in results for value in result.returns),
+        lengths=tuple(value for result in results for value in result.lengths),
+        num_compared=sum(states),
+        greedy_agreement=mean([result.greedy_agreement for result in results]),
+        value_error=mean([result.value_error for result in results]),
+        value_scale=mean([result.value_scale for result in results]),
+        observations=np.concatenate([result.observations for result in results]),
+    )

@@ -1,0 +1,130 @@
+"""A chunk on the wire: one row of an Arrow record batch, zstd-compressed.
+
+Every array of the chunk is a list column (so each compresses as one buffer, frame planes along
+time: some hundred times better than plane by plane); shapes and scalars are schema metadata.
+Encoding and decoding release the GIL.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from common.errors import StillhouseError
+from common.frames import FrameObservations
+from common.trajectory import ChunkId, TrajectoryChunk, VectorObservations
+
+WIRE_VERSION = 1
+_OPTIONS = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1), use_threads=False)
+_STEP_ARRAYS = (
+    "actions",
+    "rewards",
+    "terminated",
+    "truncated",
+    "valid",
+    "acting_policy",
+    "behavior_log_prob",
+    "teacher_dist_inputs",
+)
+
+
+class CodecError(StillhouseError):
+    """Bytes that are no chunk of this version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EncodedChunk:
+    """A compressed chunk and what a shard must know of it without decoding."""
+
+    chunk_id: ChunkId
+    num_transitions: int
+    payload: npt.NDArray[np.uint8]
+
+    @property
+    def num_bytes(self) -> int:
+        """Size on the wire and in the shard."""
+        return self.payload.nbytes
+
+
+def encode(chunk: TrajectoryChunk) -> EncodedChunk:
+    """Compress a chunk."""
+    arrays = {name: getattr(chunk, name) for name in _STEP_ARRAYS}
+    header: dict[str, Any] = {
+        "version": WIRE_VERSION,
+        "chunk_id": list(chunk.chunk_id),
+        "task_id": chunk.task_id,
+        "policy_version": chunk.policy_version,
+        "teacher_version": chunk.teacher_version,
+    }
+    if chunk.teacher_value is not None:
+        arrays["teacher_value"] = chunk.teacher_value
+    if isinstance(chunk.observations, FrameObservations):
+        arrays["planes"] = chunk.observations.planes
+        arrays["last_plane"] = chunk.observations.last_plane
+        header["stack"] = chunk.observations.stack
+    else:
+        arrays["obs"] = chunk.observations.values
+    header["shapes"] = {name: list(array.shape) for name, array in arrays.items()}
+    columns = [_column(array) for array in arrays.values()]
+    schema = pa.schema(
+        [pa.field(name, column.type) for name, column in zip(arrays, columns, strict=True)],
+        metadata={"stillhouse": json.dumps(header)},
+    )
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, schema, options=_OPTIONS) as writer:
+        writer.write_batch(pa.record_batch(columns, schema=schema))
+    return EncodedChunk(
+        chunk_id=chunk.chunk_id,
+        num_transitions=chunk.num_transitions,
+        payload=np.frombuffer(sink.getvalue(), np.uint8),
+    )
+
+
+def decode(encoded: EncodedChunk) -> TrajectoryChunk:
+    """Decompress a chunk; its arrays are read-only.
+
+    Raises:
+        CodecError: the bytes are damaged or of another version.
+    """
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(encoded.payload)) as reader:
+            header = json.loads(reader.schema.metadata[b"stillhouse"])
+            batch = reader.read_next_batch()
+        if header["version"] != WIRE_VERSION:
+            raise CodecError(f"chunk of wire version {header['version']}, not {WIRE_VERSION}")
+        arrays = {
+            name: _array(batch.column(name)).reshape(shape)
+            for name, shape in header["shapes"].items()
+        }
+    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
+        raise CodecError(f"chunk {encoded.chunk_id} is damaged: {error}") from error
+    observations: FrameObservations | VectorObservations
+    if "planes" in arrays:
+        observations = FrameObservations(
+            planes=arrays["planes"], last_plane=arrays["last_plane"], stack=header["stack"]
+        )
+    else:
+        observations = VectorObservations(arrays["obs"])
+    return TrajectoryChunk(
+        chunk_id=ChunkId(*header["chunk_id"]),
+        task_id=header["task_id"],
+        policy_version=header["policy_version"],
+        teacher_version=header["teacher_version"],
+        observations=observations,
+        teacher_value=arrays.get("teacher_value"),
+        **{name: arrays[name] for name in _STEP_ARRAYS},
+    )
+
+
+def _column(array: npt.NDArray[Any]) -> Any:
+    """Return a one-row list column whose only value is `array`, flattened."""
+    flat = np.ascontiguousarray(array).reshape(-1)
+    return pa.ListArray.from_arrays(pa.array([0, flat.size], pa.int32()), pa.array(flat))
+
+
+def _array(column: Any) -> npt.NDArray[Any]:
+    values: npt.NDArray[Any] = column.values.to_numpy(zero_copy_only=False)
+    return values

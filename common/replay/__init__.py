@@ -1,0 +1,1 @@
+"""Replay: shards of compressed chunks, and the rate limiter that couples inserts and samples."""

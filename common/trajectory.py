@@ -1,0 +1,85 @@
+"""`TrajectoryChunk`: what an env runner makes and a replay shard keeps.
+
+Legend: T = unroll length, N = env copies of a runner, A = actions, P = frame planes. Arrays are
+time-major. Row t holds the observation o_t, the action a_t taken in it, and the reward and ends
+that followed. With Gymnasium's NEXT_STEP autoreset the row after an episode's end holds the last
+observation and an ignored action: `valid` is False there, and nothing may learn from it.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from common.frames import FrameObservations
+
+TEACHER, STUDENT = 0, 1
+"""Values of `acting_policy`."""
+
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float32]
+
+
+class ChunkId(NamedTuple):
+    """Who made a chunk; the same chunk sent twice has the same id."""
+
+    runner: int
+    incarnation: int
+    """How often the runner had been started before."""
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorObservations:
+    """Observations that are no stacked frames, as they are."""
+
+    values: FloatArray
+    """[T, N, D] float32."""
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """(T, N)."""
+        return self.values.shape[0], self.values.shape[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrajectoryChunk:
+    """T steps of N env copies with the teacher's outputs for every observation."""
+
+    chunk_id: ChunkId
+    task_id: str
+    policy_version: int
+    """Version of the student's weights that acted."""
+    teacher_version: int
+    observations: FrameObservations | VectorObservations
+    actions: npt.NDArray[np.int32]  # [T, N]
+    rewards: FloatArray  # [T, N] raw, never clipped
+    terminated: BoolArray  # [T, N]
+    truncated: BoolArray  # [T, N]
+    valid: BoolArray  # [T, N] False on autoreset rows
+    acting_policy: npt.NDArray[np.uint8]  # [T, N] TEACHER or STUDENT
+    behavior_log_prob: FloatArray  # [T, N] log-probability of the action taken
+    teacher_dist_inputs: npt.NDArray[np.floating]
+    """[T, N, A]: logits as float16 with their maximum shifted to 0, or Q-values as float32
+    (their level matters, and float16 would round a Q-value of 100 to steps of 0.06)."""
+    teacher_value: FloatArray | None  # [T, N] where the teacher has a value head
+
+    def __post_init__(self) -> None:
+        steps = self.actions.shape
+        if self.observations.steps != steps:
+            raise ValueError(f"observations of {self.observations.steps} steps != {steps}")
+        for name in ("rewards", "terminated", "truncated", "valid", "acting_policy"):
+            if getattr(self, name).shape != steps:
+                raise ValueError(f"{name} has shape {getattr(self, name).shape} != {steps}")
+        if self.behavior_log_prob.shape != steps:
+            raise ValueError(f"behavior_log_prob has shape {self.behavior_log_prob.shape}")
+        if self.teacher_dist_inputs.shape[:2] != steps:
+            raise ValueError(f"teacher_dist_inputs has shape {self.teacher_dist_inputs.shape}")
+        if self.teacher_value is not None and self.teacher_value.shape != steps:
+            raise ValueError(f"teacher_value has shape {self.teacher_value.shape} != {steps}")
+
+    @property
+    def num_transitions(self) -> int:
+        """Number of valid rows."""
+        return int(self.valid.sum())

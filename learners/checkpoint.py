@@ -1,0 +1,63 @@
+"""Checkpoints of the learner: whole or not there, newest first, the last few kept.
+
+A checkpoint is a directory `step-NNNNNNNNN` with `learner.pt`, written under another name, synced
+to disk and renamed, so that a kill at any moment leaves the former one whole. It is read with
+`weights_only=True`: nothing in it is run.
+"""
+
+import logging
+import os
+import pickle
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+PREFIX = "step-"
+FILE = "learner.pt"
+
+
+def save_checkpoint(directory: Path, state: dict[str, Any], *, step: int, keep: int) -> Path:
+    """Write a checkpoint and remove all but the newest `keep`.
+
+    Args:
+        directory: where checkpoints lie; made where it is missing.
+        state: tensors, numbers, text, and lists and dicts of them.
+        step: learner step, the checkpoint's name.
+        keep: checkpoints to keep.
+    """
+    target = directory / f"{PREFIX}{step:09d}"
+    partial = directory / f".{target.name}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    with (partial / FILE).open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    shutil.rmtree(target, ignore_errors=True)
+    partial.rename(target)
+    for old in _newest_first(directory)[keep:]:
+        shutil.rmtree(old)
+    return target
+
+
+def load_newest_checkpoint(directory: Path) -> dict[str, Any] | None:
+    """Read the newest checkpoint that can be read, or return None where there is none.
+
+    A damaged one is reported and passed over for the one before.
+    """
+    for path in _newest_first(directory):
+        try:
+            state: dict[str, Any] = torch.load(path / FILE, weights_only=True, map_location="cpu")
+        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            logger.warning("checkpoint %s is damaged (%s); trying the one before", path, error)
+            continue
+        return state
+    return None
+
+
+def _newest_first(directory: Path) -> list[Path]:
+    return sorted(directory.glob(f"{PREFIX}*"), reverse=True)

@@ -1,0 +1,220 @@
+"""Write a policy as one ONNX file that runs without Stillhouse, and check the file by running it.
+
+The graph takes what the environment gives, raw observations in the dtype of the spec, so that
+whoever deploys it cannot get the scaling wrong:
+
+    observation [batch, *shape] → dist_inputs [batch, A] float32, action [batch] int64 (greedy),
+                                  value [batch] float32 where the policy has one
+
+The `PolicySpec` travels in the model's metadata as JSON, under `SPEC_METADATA_KEY`.
+"""
+
+import copy
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+from torch import nn
+
+from common.errors import MismatchError, PolicyFileError
+from common.networks import NetworkOutput
+from common.policies.policy import Policy
+from common.policies.spec import PolicySpec
+
+SPEC_METADATA_KEY = "stillhouse/policy"
+OPSET = 18
+
+_BATCH = 256
+"""Observations a step of `verify_onnx`: 7 MB of stacked Atari frames."""
+_LOAD_ERRORS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportCheck:
+    """How well an exported file agrees with the float32 policy that it was made from."""
+
+    observations: int
+    """Number of observations compared."""
+    greedy_agreement: float
+    """Share of them on which both take the same greedy action."""
+    max_abs_difference: float
+    """Largest difference of any distribution input or value, in their own units; NaN where the
+    file gives NaN."""
+
+
+class _ExportedPolicy(nn.Module):
+    """What the file computes: scaling, network, greedy action."""
+
+    def __init__(self, policy: Policy) -> None:
+        super().__init__()
+        # A copy, because the policy may be in training, on a GPU, or in bfloat16.
+        self.network = copy.deepcopy(policy.network).to("cpu", torch.float32)
+        self.scale = policy.spec.observation.scale
+        self.eval()
+
+    def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Map raw observations [batch, *shape] to the outputs in `_output_names` order."""
+        output: NetworkOutput = self.network(observation.to(torch.float32) * self.scale)
+        action = output.dist_inputs.argmax(dim=1)
+        if output.value is None:
+            return output.dist_inputs, action
+        return output.dist_inputs, action, output.value
+
+
+def export_onnx(policy: Policy, path: Path) -> None:
+    """Write `policy` to `path` as ONNX with a dynamic batch size, weights inside the file.
+
+    The file appears at once or not at all; an existing one is replaced.
+
+    Args:
+        policy: on any device and in any float type; it is left as it was.
+        path: where to write; missing folders are made.
+    """
+    observation = policy.spec.observation
+    # Two observations, because torch takes a size of one for a constant.
+    example = torch.zeros(2, *observation.shape, dtype=getattr(torch, observation.dtype))
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            _ExportedPolicy(policy),
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["observation"],
+            output_names=_output_names(policy.spec),
+            dynamic_shapes={"observation": {0: torch.export.Dim("batch")}},
+            verbose=False,
+        )
+    assert program is not None  # the dynamo exporter always returns a program
+    model = program.model_proto
+    _drop_trace(model)
+    onnx.helper.set_model_props(model, {SPEC_METADATA_KEY: policy.spec.model_dump_json()})
+    onnx.checker.check_model(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(model.SerializeToString())
+    os.replace(partial, path)
+
+
+def verify_onnx(path: Path, policy: Policy, observations: NDArray[Any]) -> ExportCheck:
+    """Run the file with onnxruntime on one CPU thread and compare it with `policy` in float32.
+
+    Args:
+        path: a file that `export_onnx` wrote, or one with the same input and outputs.
+        policy: what the file should compute.
+        observations: [M, *shape] raw observations in the spec's dtype, M ≥ 1.
+
+    Raises:
+        PolicyFileError: onnxruntime cannot load the file, or its input or outputs are not those
+            of the policy.
+        MismatchError: `observations` do not fit the policy's spec.
+    """
+    _check_observations(observations, policy.spec)
+    session = _load_session(path)
+    _check_interface(session, path, policy.spec)
+    reference = _ExportedPolicy(policy)
+    names = _output_names(policy.spec)
+    agreed, largest = 0, 0.0
+    for start in range(0, len(observations), _BATCH):
+        batch = np.ascontiguousarray(observations[start : start + _BATCH])
+        with torch.inference_mode():
+            # torch.tensor copies: batches may be read-only, which torch.from_numpy warns about.
+            wanted = [tensor.numpy() for tensor in reference(torch.tensor(batch))]
+        got = session.run(names, {"observation": batch})
+        for name, ours, theirs in zip(names, wanted, got, strict=True):
+            if name == "action":
+                agreed += int(np.count_nonzero(ours == theirs))
+            else:
+                # np.maximum and not max: a NaN in the file's output must show.
+                largest = float(np.maximum(largest, np.abs(ours - theirs).max()))
+    return ExportCheck(
+        observations=len(observations),
+        greedy_agreement=agreed / len(observations),
+        max_abs_difference=largest,
+    )
+
+
+def _output_names(spec: PolicySpec) -> list[str]:
+    return ["dist_inputs", "action", "value"] if spec.has_value else ["dist_inputs", "action"]
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Keep torch's remarks about its own insides from the user of an export."""
+    # The exporter logs a warning an operator of torchvision, which no policy uses.
+    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # torch 2.13 copies its own deprecated pytree class while it decomposes the graph.
+            warnings.filterwarnings(
+                "ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning
+            )
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _drop_trace(model: onnx.ModelProto) -> None:
+    """Remove the exporter's notes from the graph: they hold source lines and local file paths."""
+    graph = model.graph
+    for part in (graph.node, graph.input, graph.output, graph.value_info, graph.initializer):
+        for item in part:
+            item.ClearField("metadata_props")
+            item.ClearField("doc_string")
+
+
+def _check_observations(observations: NDArray[Any], spec: PolicySpec) -> None:
+    wanted = spec.observation
+    given = (str(observations.dtype), observations.shape[1:])
+    if given != (wanted.dtype, wanted.shape) or len(observations) == 0:
+        raise MismatchError(
+            f"observations are {observations.dtype} {observations.shape}; policy {spec.name} "
+            f"takes {wanted.dtype} {('M', *wanted.shape)} with M at least 1"
+        )
+
+
+def _load_session(path: Path) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # errors come as exceptions; keep standard error clean
+    try:
+        return onnxruntime.InferenceSession(
+            str(path), sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except _LOAD_ERRORS as error:
+        reason = " ".join(str(error).split())
+        raise PolicyFileError(
+            f"{path}: onnxruntime cannot load it ({reason}); export it again"
+        ) from None
+
+
+def _check_interface(session: Any, path: Path, spec: PolicySpec) -> None:
+    dtype = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[spec.observation.dtype]
+    wanted = [("observation", dtype, spec.observation.shape)]
+    given = [(node.name, node.type, tuple(node.shape[1:])) for node in session.get_inputs()]
+    if given != wanted:
+        raise PolicyFileError(f"{path}: its inputs are {given}, not {wanted}; export it again")
+    names = [node.name for node in session.get_outputs()]
+    if missing := [name for name in _output_names(spec) if name not in names]:
+        raise PolicyFileError(f"{path}: has no output {missing[0]}, only {names}; export it again")

@@ -1,0 +1,146 @@
+"""The feed: decoded chunks and granted samples, from replay shards to the learner.
+
+`ShardReader` asks one shard and decodes its answer. `PrefetchFeed` does so in one thread a shard
+(the codec releases the GIL) and holds a few answers ready; `DirectFeed` asks in the caller's
+thread, in turn, for runs in one process, where order must be repeatable.
+
+| loop    | produces          | waits for                         | unblocked by               |
+|---------|-------------------|-----------------------------------|----------------------------|
+| reader  | `FeedItem`s       | the shard's rate limiter; a full  | inserts; the learner's     |
+|         |                   | queue                             | `get`                      |
+"""
+
+import queue
+import threading
+from dataclasses import dataclass
+from typing import Protocol
+
+from common.codec import decode
+from common.replay.shard import ReplaySample
+from common.trajectory import TrajectoryChunk
+
+QUEUE_SIZE = 2
+"""Answers held ready; each is at most a few chunks."""
+
+
+class ChunkSource(Protocol):
+    """A replay shard as the learner sees it."""
+
+    def sample(self, *, cursor: int, num_samples: int) -> ReplaySample | None:
+        """Return an answer, or None where there is nothing yet (it may wait before)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FeedItem:
+    """One answer of a shard, decoded."""
+
+    epoch: str
+    granted: int
+    first_chunk: int
+    """Number of the first chunk in its shard's count."""
+    chunks: list[TrajectoryChunk]
+
+
+class Feed(Protocol):
+    """Where the learner gets its data."""
+
+    def get(self, timeout_s: float) -> FeedItem | None:
+        """Return the next item, or None when none came in time.
+
+        Raises:
+            Exception: what broke in a reader.
+        """
+
+    def close(self) -> None:
+        """Stop reading."""
+
+
+class ShardReader:
+    """Reads one shard with a cursor of its own."""
+
+    def __init__(self, source: ChunkSource, *, num_samples: int) -> None:
+        self._source = source
+        self._num_samples = num_samples
+        self._cursor = 0
+
+    def read(self) -> FeedItem | None:
+        """Ask once and decode."""
+        sample = self._source.sample(cursor=self._cursor, num_samples=self._num_samples)
+        if sample is None:
+            return None
+        self._cursor = sample.cursor
+        return FeedItem(
+            epoch=sample.epoch,
+            granted=sample.granted,
+            first_chunk=sample.cursor - len(sample.chunks),
+            chunks=[decode(chunk) for chunk in sample.chunks],
+        )
+
+
+class DirectFeed:
+    """Reads the shards in turn, in the caller's thread."""
+
+    def __init__(self, readers: list[ShardReader]) -> None:
+        self._readers = readers
+        self._next = 0
+
+    def get(self, timeout_s: float) -> FeedItem | None:
+        """Return the next item of the next shard that has one; never waits."""
+        for _ in self._readers:
+            reader = self._readers[self._next]
+            self._next = (self._next + 1) % len(self._readers)
+            if (item := reader.read()) is not None:
+                return item
+        return None
+
+    def close(self) -> None:
+        """Do nothing: there is no thread."""
+
+
+class PrefetchFeed:
+    """Reads every shard in a thread of its own."""
+
+    def __init__(self, readers: list[ShardReader]) -> None:
+        self._items: queue.Queue[FeedItem | Exception] = queue.Queue(QUEUE_SIZE)
+        self._closed = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._read, args=(reader,), name=f"feed-{i}", daemon=True)
+            for i, reader in enumerate(readers)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def get(self, timeout_s: float) -> FeedItem | None:
+        """Return the next item, or None when none came within `timeout_s`."""
+        try:
+            item = self._items.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def close(self) -> None:
+        """Let the threads end after what they are doing."""
+        self._closed.set()
+
+    def _read(self, reader: ShardReader) -> None:
+        while not self._closed.is_set():
+            item: FeedItem | Exception | None
+            try:
+                item = reader.read()
+            except Exception as error:  # handed to the learner's thread, which raises it
+                item = error
+            if item is not None and not self._put(item):
+                return
+            if isinstance(item, Exception):
+                return
+
+    def _put(self, item: FeedItem | Exception) -> bool:
+        while not self._closed.is_set():
+            try:
+                self._items.put(item, timeout=0.2)
+            except queue.Full:
+                continue
+            return True
+        return False

@@ -1,0 +1,50 @@
+"""What the learner minimises: a weighted sum of terms. A new term is one file and one line here.
+
+The recipe names terms as tables: `[objective.kl]`, `temperature = 1.0`.
+"""
+
+import torch
+from pydantic import model_validator
+
+from common.config import StrictModel
+from common.networks import NetworkOutput
+from common.policies.spec import DistKind
+from learners.batch import DistillBatch
+from learners.objectives.base import Term
+from learners.objectives.kl import KL
+from learners.objectives.q_mse import QMSE
+
+__all__ = ["ObjectiveConfig", "Term"]
+
+
+class ObjectiveConfig(StrictModel):
+    """The recipe's `[objective]`: the terms to sum, by name."""
+
+    kl: KL | None = None
+    q_mse: QMSE | None = None
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> "ObjectiveConfig":
+        if not self.terms():
+            raise ValueError(
+                f"no term is named; give one of {', '.join(type(self).model_fields)}, for "
+                f"example [objective.kl]"
+            )
+        return self
+
+    def terms(self) -> dict[str, Term]:
+        """Return the terms that the recipe names."""
+        named = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: term for name, term in named.items() if term is not None}
+
+    def student_dist(self) -> DistKind:
+        """Return what the student's first output means under these terms."""
+        return "q_values" if self.q_mse is not None else "logits"
+
+    def __call__(
+        self, batch: DistillBatch, output: NetworkOutput
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """Return the mean weighted loss (scalar) and each term's unweighted mean."""
+        means = {name: term(batch, output).mean() for name, term in self.terms().items()}
+        weighted = [self.terms()[name].weight * mean for name, mean in means.items()]
+        return torch.stack(weighted).sum(), {name: mean.detach() for name, mean in means.items()}

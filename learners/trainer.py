@@ -1,0 +1,164 @@
+"""The learner's loop: feed → learner → weights and checkpoints.
+
+Produces versions of the weights and checkpoints; waits for the feed only; publishing never waits.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import RunFailedError
+from common.weights import PolicyWeights
+from learners.checkpoint import load_newest_checkpoint, save_checkpoint
+from learners.config import LearnerConfig
+from learners.feed import Feed
+from learners.learner import Learner
+
+logger = logging.getLogger(__name__)
+
+VERSIONS_SKIPPED = 1_000
+"""More versions than a checkpoint interval can publish."""
+
+MAX_RESTORES = 3
+"""Times the newest checkpoint is restored after repeated NaN before the run gives up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainerStats:
+    """What the trainer reports."""
+
+    learner_steps: int
+    env_steps: int
+    samples: int
+    window_size: int
+    policy_version: int
+    skipped_steps: int
+    restores: int
+    learning_rate: float
+    wait_s: float
+    """Seconds spent waiting for data since the start."""
+    step_s: float
+    """Seconds spent in gradient steps since the start."""
+    metrics: dict[str, float]
+
+
+class Trainer:
+    """Drives a learner.
+
+    Args:
+        learner: the learner; where `checkpoints` holds one, it goes on from there.
+        feed: where data comes from.
+        publish: takes new weights and must not wait.
+        config: intervals and limits.
+        checkpoints: directory of checkpoints.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        feed: Feed,
+        *,
+        publish: Callable[[PolicyWeights], object],
+        config: LearnerConfig,
+        checkpoints: Path,
+    ) -> None:
+        self._learner = learner
+        self._feed = feed
+        self._publish = publish
+        self._config = config
+        self._checkpoints = checkpoints
+        self._version = 0
+        self._restores = 0
+        self._wait_s = 0.0
+        self._step_s = 0.0
+        if (state := load_newest_checkpoint(checkpoints)) is not None:
+            learner.load_state(state)
+            # Runners may have seen versions after the checkpoint; start well above them.
+            self._version = state["policy_version"] + VERSIONS_SKIPPED
+        self._saved_at = time.monotonic()
+        publish(learner.weights(self._version))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run's transitions are received and trained on."""
+        return self._learner.finished
+
+    def run_once(self, timeout_s: float) -> bool:
+        """Wait for one item of the feed and train on what it grants.
+
+        Returns:
+            Whether an item came within `timeout_s`.
+
+        Raises:
+            RunFailedError: NaN came back after every restored checkpoint.
+        """
+        started = time.monotonic()
+        item = self._feed.get(timeout_s)
+        self._wait_s += time.monotonic() - started
+        if item is None:
+            return False
+        started = time.monotonic()
+        self._learner.receive(item)
+        while self._learner.can_step:
+            self._learner.step()
+            if self._learner.bad_steps_in_a_row >= self._config.max_bad_steps:
+                self._restore()
+            if self._learner.learner_steps % self._config.publish_interval_steps == 0:
+                self._publish_weights()
+        self._step_s += time.monotonic() - started
+        if time.monotonic() - self._saved_at >= self._config.checkpoint_interval_s:
+            self.save()
+        return True
+
+    def save(self) -> None:
+        """Write a checkpoint now."""
+        learner = self._learner
+        state = learner.state() | {"policy_version": self._version}
+        save_checkpoint(
+            self._checkpoints,
+            state,
+            step=learner.learner_steps,
+            keep=self._config.checkpoints_kept,
+        )
+        self._saved_at = time.monotonic()
+
+    def close(self) -> None:
+        """Publish and save what is there, and stop the feed."""
+        self._feed.close()
+        self._publish_weights()
+        self.save()
+
+    def stats(self) -> TrainerStats:
+        """Return the counters."""
+        learner = self._learner
+        return TrainerStats(
+            learner_steps=learner.learner_steps,
+            env_steps=learner.env_steps,
+            samples=learner.samples,
+            window_size=learner.window_size,
+            policy_version=self._version,
+            skipped_steps=learner.skipped_steps,
+            restores=self._restores,
+            learning_rate=learner.learning_rate,
+            wait_s=self._wait_s,
+            step_s=self._step_s,
+            metrics=dict(learner.metrics),
+        )
+
+    def _publish_weights(self) -> None:
+        self._version += 1
+        self._publish(self._learner.weights(self._version))
+
+    def _restore(self) -> None:
+        state = load_newest_checkpoint(self._checkpoints)
+        self._restores += 1
+        bad = self._learner.bad_steps_in_a_row
+        if state is None or self._restores > MAX_RESTORES:
+            raise RunFailedError(
+                f"{bad} steps in a row gave NaN or infinite gradients at learner step "
+                f"{self._learner.learner_steps}; lower learner.learning_rate"
+            )
+        logger.warning("%d bad steps in a row: restoring the newest checkpoint", bad)
+        self._learner.load_weights(state)

@@ -1,0 +1,160 @@
+"""The window: decoded transitions in the learner's memory, sampled many times.
+
+Frame planes lie once in a ring of uint8 planes; a transition is the index of its newest plane and
+its labels. Chunks come in whole and leave whole, oldest first. Rows that are not valid never come
+in. Samples are uniform over what is stored.
+"""
+
+from collections import deque
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from common.frames import FrameObservations
+from common.policies.spec import DistKind
+from common.trajectory import TrajectoryChunk
+from learners.batch import DistillBatch
+
+PLANES_PER_TRANSITION = 1.25
+"""Planes reserved a transition: a stack's head on every chunk and episode costs a few more."""
+
+
+class _Segment(NamedTuple):
+    """Where a chunk lies: rows and planes, each [start, stop)."""
+
+    row_start: int
+    row_stop: int
+    plane_start: int
+    plane_stop: int
+
+
+class TransitionWindow:
+    """A ring of transitions.
+
+    Args:
+        capacity: transitions held, at least two chunks.
+        teacher_dist: what the teacher's outputs are.
+        device: where frames and labels lie.
+    """
+
+    def __init__(self, capacity: int, *, teacher_dist: DistKind, device: torch.device) -> None:
+        self._capacity = capacity
+        self._teacher_dist = teacher_dist
+        self._device = device
+        self._segments: deque[_Segment] = deque()
+        self._row_head = 0
+        self._plane_head = 0
+        self._stack: int | None = None
+        self._planes: torch.Tensor | None = None  # [planes, H, W] uint8
+        self._columns: dict[str, torch.Tensor] = {}
+
+    def __len__(self) -> int:
+        """Return the number of transitions stored."""
+        return sum(segment.row_stop - segment.row_start for segment in self._segments)
+
+    def insert(self, chunk: TrajectoryChunk) -> None:
+        """Add the valid rows of a chunk; the oldest chunks leave where room is short."""
+        valid = chunk.valid.reshape(-1)
+        columns: dict[str, npt.NDArray[Any]] = {
+            "actions": chunk.actions.reshape(-1)[valid],
+            "rewards": chunk.rewards.reshape(-1)[valid],
+            "teacher_dist_inputs": chunk.teacher_dist_inputs.reshape(valid.size, -1)[valid],
+        }
+        if chunk.teacher_value is not None:
+            columns["teacher_value"] = chunk.teacher_value.reshape(-1)[valid]
+        planes: npt.NDArray[np.uint8] | None = None
+        if isinstance(chunk.observations, FrameObservations):
+            planes = chunk.observations.planes
+            self._stack = chunk.observations.stack
+            columns["last_plane"] = chunk.observations.last_plane.reshape(-1)[valid]
+        else:
+            values = chunk.observations.values
+            columns["observations"] = values.reshape(valid.size, *values.shape[2:])[valid]
+        if not self._columns:
+            self._allocate(columns, planes)
+        segment = self._make_room(int(valid.sum()), 0 if planes is None else len(planes))
+        if self._planes is not None and planes is not None:
+            _copy(self._planes[segment.plane_start : segment.plane_stop], planes)
+            columns["last_plane"] = columns["last_plane"] + np.int64(segment.plane_start)
+        for name, column in columns.items():
+            _copy(self._columns[name][segment.row_start : segment.row_stop], column)
+        self._segments.append(segment)
+
+    def sample(self, rng: np.random.Generator, batch_size: int) -> DistillBatch:
+        """Draw a batch uniformly, with replacement."""
+        sizes = np.array([segment.row_stop - segment.row_start for segment in self._segments])
+        starts = np.array([segment.row_start for segment in self._segments])
+        ends = np.cumsum(sizes)
+        draws = rng.integers(ends[-1], size=batch_size)
+        which = np.searchsorted(ends, draws, side="right")
+        rows = torch.from_numpy(starts[which] + draws - (ends - sizes)[which]).to(self._device)
+        return self._gather(rows)
+
+    def _gather(self, rows: torch.Tensor) -> DistillBatch:
+        columns = {
+            name: column.index_select(0, rows)
+            for name, column in self._columns.items()
+            if name != "last_plane"
+        }
+        if self._planes is not None and self._stack is not None:
+            newest = self._columns["last_plane"].index_select(0, rows)
+            offsets = torch.arange(1 - self._stack, 1, device=self._device)
+            index = (newest[:, None] + offsets).reshape(-1)
+            planes = self._planes.index_select(0, index)
+            columns["observations"] = planes.view(-1, self._stack, *planes.shape[1:])
+        return DistillBatch(
+            observations=columns["observations"],
+            actions=columns["actions"].long(),
+            rewards=columns["rewards"],
+            teacher_dist_inputs=columns["teacher_dist_inputs"].float(),
+            teacher_dist=self._teacher_dist,
+            teacher_value=columns.get("teacher_value"),
+        )
+
+    def _allocate(
+        self,
+        columns: dict[str, npt.NDArray[Any]],
+        planes: npt.NDArray[np.uint8] | None,
+    ) -> None:
+        """Reserve the rings in the types of the first chunk."""
+        for name, column in columns.items():
+            dtype = torch.int64 if name == "last_plane" else torch.from_numpy(column[:0]).dtype
+            shape = (self._capacity, *column.shape[1:])
+            self._columns[name] = torch.empty(shape, dtype=dtype, device=self._device)
+        if planes is not None:
+            shape = (int(self._capacity * PLANES_PER_TRANSITION), *planes.shape[1:])
+            self._planes = torch.empty(shape, dtype=torch.uint8, device=self._device)
+
+    def _make_room(self, num_rows: int, num_planes: int) -> _Segment:
+        """Find a place behind the newest chunk and drop the chunks that lie in it."""
+        if self._row_head + num_rows > self._capacity:
+            self._row_head = 0
+        plane_capacity = 0 if self._planes is None else len(self._planes)
+        if self._plane_head + num_planes > plane_capacity:
+            self._plane_head = 0
+        place = _Segment(
+            self._row_head,
+            self._row_head + num_rows,
+            self._plane_head,
+            self._plane_head + num_planes,
+        )
+        while any(_overlap(place, segment) for segment in self._segments):
+            self._segments.popleft()
+        self._row_head, self._plane_head = place.row_stop, place.plane_stop
+        return place
+
+
+def _overlap(a: _Segment, b: _Segment) -> bool:
+    rows = a.row_start < b.row_stop and b.row_start < a.row_stop
+    planes = a.plane_start < b.plane_stop and b.plane_start < a.plane_stop
+    return rows or planes
+
+
+def _copy(target: torch.Tensor, source: npt.NDArray[Any]) -> None:
+    """Copy an array, read-only or not, into a tensor."""
+    if target.device.type == "cpu":
+        np.copyto(target.numpy(), source)
+    else:
+        target.copy_(torch.from_numpy(np.array(source)))
