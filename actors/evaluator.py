@@ -53,7 +53,7 @@ def evaluate(
         num_episodes: episodes to play, at least.
         seed: of environments and draws.
         reference: policy to compare with in every state that is visited.
-        num_observations: states to keep, some of every step until there are as many.
+        num_observations: states to keep, drawn uniformly from all.
         should_stop: asked at every step; what was finished by then is returned.
     """
     rng = np.random.default_rng(seed)
@@ -66,7 +66,7 @@ def evaluate(
     returns: list[float] = []
     lengths: list[int] = []
     comparison = _Comparison()
-    kept: list[npt.NDArray[np.uint8 | np.float32]] = []
+    reservoir = _Reservoir(num_observations, rng.spawn(1)[0])
     while (count < quota).any() and not should_stop():
         live = (count < quota) & ~ended
         if policy is None:
@@ -79,9 +79,7 @@ def evaluate(
             actions = (logs + rng.gumbel(size=logs.shape)).argmax(-1)
             if reference is not None and live.any():
                 comparison.add(policy.spec, outputs, reference, observations, live)
-        if len(kept) < num_observations and live.any():
-            chosen = np.flatnonzero(live)
-            kept.extend(observations[chosen[:: max(1, chosen.size // 8)]])
+        reservoir.add(observations[live])
         result = env.step(actions)
         totals += result.rewards
         steps += ~ended
@@ -100,7 +98,7 @@ def evaluate(
         greedy_agreement=comparison.agreement,
         value_error=comparison.value_error,
         value_scale=comparison.value_scale,
-        observations=np.array(kept[:num_observations]),
+        observations=np.array(reservoir.kept),
     )
 
 
@@ -110,6 +108,25 @@ def state_values(spec: PolicySpec, outputs: PolicyOutputs) -> npt.NDArray[np.flo
         best: npt.NDArray[np.float32] = outputs.dist_inputs.max(-1)
         return best
     return outputs.value
+
+
+class _Reservoir:
+    """A uniform sample of a stream of unknown length (Vitter 1985, algorithm R)."""
+
+    def __init__(self, capacity: int, rng: np.random.Generator) -> None:
+        self.kept: list[npt.NDArray[np.uint8 | np.float32]] = []
+        self._capacity = capacity
+        self._rng = rng
+        self._seen = 0
+
+    def add(self, rows: npt.NDArray[np.uint8 | np.float32]) -> None:
+        """Offer rows."""
+        for row in rows if self._capacity else ():
+            self._seen += 1
+            if len(self.kept) < self._capacity:
+                self.kept.append(row.copy())
+            elif (place := int(self._rng.integers(self._seen))) < self._capacity:
+                self.kept[place] = row.copy()
 
 
 class _Comparison:

@@ -1,6 +1,6 @@
 """Finds everything that can be wrong with a recipe before any actor starts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.environments import EnvironmentSpec, make_environment
 from cluster.config import RunConfig
@@ -22,6 +22,10 @@ class Preparation:
     limits: RateLimits
     """Of every replay shard."""
     warnings: tuple[str, ...]
+
+    def with_config(self, config: RunConfig) -> "Preparation":
+        """Return the same with another recipe, in which only details were resolved."""
+        return replace(self, config=config)
 
 
 def prepare(config: RunConfig, *, num_cpus: float, num_gpus: float) -> Preparation:

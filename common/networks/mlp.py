@@ -8,7 +8,7 @@ import itertools
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import nn
 
 from common.config import StrictModel
@@ -22,10 +22,11 @@ class MLPSpec(StrictModel):
     """Widths of the hidden layers and their activation."""
 
     name: Literal["mlp"] = "mlp"
-    hidden: tuple[int, ...] = Field(default=(64, 64), min_length=1)
+    hidden: tuple[PositiveInt, ...] = Field(default=(64, 64), min_length=1)
     activation: Literal["relu", "tanh", "elu"] = "relu"
-    value_hidden: tuple[int, ...] | None = None
-    """Widths of a separate value tower; None: the value head shares the trunk."""
+    value_hidden: tuple[PositiveInt, ...] | None = None
+    """Widths of a separate value tower; None: the value head shares the trunk; (): the value head
+    sees the observation."""
 
 
 class MLP(PolicyNetwork):
@@ -73,8 +74,9 @@ class MLP(PolicyNetwork):
 
     def first_layers(self) -> list[nn.Module]:
         """Return the first layer of the trunk and of the value tower."""
-        towers = [self.layers] if self.value_layers is None else [self.layers, self.value_layers]
-        return [tower[0] for tower in towers]
+        if self.value is None or self.value_layers is None:
+            return [self.layers[0]]
+        return [self.layers[0], next(iter(self.value_layers), self.value)]
 
     def _tower(self, layers: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
         for layer in layers:

@@ -7,7 +7,7 @@ OIHW, linear layers (out, in), and the flattening order is (C, H, W).
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import nn
 from torch.nn import functional as F
 
@@ -29,9 +29,9 @@ class NatureCNNSpec(StrictModel):
     """Convolutions, one fully connected layer, and the heads."""
 
     name: Literal["nature_cnn"] = "nature_cnn"
-    channels: tuple[int, ...] = (32, 64, 64)
-    kernels: tuple[int, ...] = (8, 4, 3)
-    strides: tuple[int, ...] = (4, 2, 1)
+    channels: tuple[PositiveInt, ...] = (32, 64, 64)
+    kernels: tuple[PositiveInt, ...] = (8, 4, 3)
+    strides: tuple[PositiveInt, ...] = (4, 2, 1)
     hidden: int = Field(default=512, gt=0)
 
     @model_validator(mode="before")

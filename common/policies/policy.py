@@ -49,10 +49,15 @@ def policy_from_state(
         state: tensors by the names that the network of `spec` uses; any float type.
         source: what to call the origin in an error.
 
+    Returns:
+        The policy in float32 on the CPU, with copies of the tensors.
+
     Raises:
-        PolicyFileError: names or shapes differ from the network's.
+        PolicyFileError: names or shapes differ from the network's, or a tensor is not of finite
+            floats.
+        MismatchError: the network cannot take the observations that `spec` tells of.
     """
-    network = _network_of(spec)
+    network = _outline_of(spec, source)
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if missing := sorted(wanted.keys() - given.keys()):
@@ -62,10 +67,8 @@ def policy_from_state(
     for name, shape in wanted.items():
         if given[name] != shape:
             raise PolicyFileError(f"{source}: tensor {name} has shape {given[name]}, not {shape}")
-    for name, tensor in state.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise PolicyFileError(f"{source}: tensor {name} holds NaN or infinity")
-    network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+    weights = {name: _float32(name, tensor, source) for name, tensor in state.items()}
+    network.load_state_dict(weights, assign=True)
     return Policy(spec, network)
 
 
@@ -91,6 +94,8 @@ def load_policy(path: Path) -> Policy:
         spec = PolicySpec.model_validate_json(spec_path.read_bytes())
     except FileNotFoundError:
         raise PolicyFileError(f"{spec_path}: missing; a policy is {path.name} and this") from None
+    except OSError as error:
+        raise PolicyFileError(f"{spec_path}: cannot be read ({error.strerror})") from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -133,6 +138,25 @@ def _network_of(spec: PolicySpec) -> PolicyNetwork:
         num_actions=spec.num_actions,
         has_value=spec.has_value,
     )
+
+
+def _outline_of(spec: PolicySpec, source: str) -> PolicyNetwork:
+    """Build the network without memory for its weights: a foreign file may tell of any size."""
+    try:
+        with torch.device("meta"):
+            return _network_of(spec)
+    except (RuntimeError, TypeError):  # more bytes, or a larger size, than 64 bits can tell
+        raise PolicyFileError(f"{source}: no network can be as large as {spec.network}") from None
+
+
+def _float32(name: str, tensor: torch.Tensor, source: str) -> torch.Tensor:
+    """Return a copy in float32 on the CPU."""
+    if not tensor.is_floating_point():
+        raise PolicyFileError(f"{source}: tensor {name} is of {tensor.dtype}, which is no float")
+    copy = tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+    if not bool(torch.isfinite(copy).all()):
+        raise PolicyFileError(f"{source}: tensor {name} holds NaN or infinity")
+    return copy
 
 
 def _portable_state(policy: Policy, dtype: torch.dtype) -> dict[str, torch.Tensor]:

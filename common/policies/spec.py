@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from common.config import StrictModel
 from common.networks import NetworkSpec
@@ -13,7 +13,7 @@ DistKind = Literal["logits", "q_values"]
 class ObservationSpec(StrictModel):
     """What the policy sees of one environment copy."""
 
-    shape: tuple[int, ...]
+    shape: tuple[PositiveInt, ...]
     dtype: Literal["uint8", "float32"]
     scale: float = Field(default=1.0, gt=0)
     """The network sees scale times the observation (1/255 for frames)."""

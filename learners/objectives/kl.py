@@ -5,6 +5,8 @@ sharpens the small differences between Q-values. The student is read at its own 
 unless it must also keep Q-values (then the teacher's).
 """
 
+from typing import Annotated, Literal
+
 import torch
 from pydantic import Field
 from torch.nn import functional as F
@@ -20,13 +22,15 @@ DEFAULT_TEMPERATURE: dict[DistKind, float] = {"logits": 1.0, "q_values": 0.01}
 class KL(Term):
     """KL(p‖π)."""
 
-    temperature: float | None = Field(default=None, gt=0)
-    """τ of the teacher; by default 1 for policy teachers and 0.01 for Q-teachers."""
+    temperature: Annotated[float, Field(gt=0)] | Literal["auto"] | None = None
+    """τ of the teacher; by default 1 for policy teachers and 0.01 for Q-teachers. `auto` is
+    resolved by `learners.objectives.temperature` before the first step."""
     student_temperature: float = Field(default=1.0, gt=0)
     """τ of the student."""
 
     def __call__(self, batch: DistillBatch, output: NetworkOutput) -> torch.Tensor:
         """Return KL(p‖π) of every sample, [B]."""
+        assert self.temperature != "auto"
         temperature = self.temperature or DEFAULT_TEMPERATURE[batch.teacher_dist]
         log_p = F.log_softmax(batch.teacher_dist_inputs / temperature, dim=-1)
         log_pi = F.log_softmax(output.dist_inputs / self.student_temperature, dim=-1)

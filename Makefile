@@ -1,0 +1,37 @@
+# make demo: the main job, from nothing. make test: every test, from nothing. make check: before a
+# commit. All of them build .venv first, where it is missing or pyproject.toml is newer.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+export OMP_NUM_THREADS := 1
+
+.PHONY: demo test check format clean
+
+demo: $(INSTALLED)
+	$(BIN)/stillhouse run deploy/recipes/pong.toml
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -m "not slow and not ray"
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25"
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@

@@ -1,0 +1,250 @@
+"""The command line: `stillhouse run | check | evaluate | teach | resume | export`.
+
+Exit codes: 0 done, 2 the user's mistake (one line, no traceback), 1 ours, 130 stopped by Ctrl-C.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from cluster.config import RunConfig, load_recipe
+from cluster.prepare import prepare
+from cluster.progress import Reporter, make_reporter
+from cluster.run_directory import (
+    RunDirectory,
+    check_new_directory,
+    create_run_directory,
+    open_run_directory,
+    write_json,
+)
+from cluster.session import Backend
+from common.errors import ConfigError, RunDirectoryError, StillhouseError, UserError
+from common.policies.policy import load_policy, save_policy
+from common.threads import set_threads
+
+INTERRUPTED = 130
+RUNS = Path("runs")
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Distil trained reinforcement-learning policies into small ones.",
+)
+
+Recipe = Annotated[Path, typer.Argument(help="The recipe, a .toml file.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable."),
+]
+Local = Annotated[bool, typer.Option("--local", help="Everything in this process, without Ray.")]
+Address = Annotated[
+    str | None, typer.Option(help="Of a running Ray cluster; without it, one is started here.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Where to write; by default runs/NAME-TIME.")
+    ] = None,
+    address: Address = None,
+    local: Local = False,
+) -> None:
+    """Distil a teacher into a student: train, evaluate, export."""
+    named = [] if name is None else [f'name="{name}"']
+    config = load_recipe(recipe, [*(overrides or []), *named])
+    path = run_dir or RUNS / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    check_new_directory(path)
+    _execute(config, path, address=address, local=local, resumed=None)
+
+
+@app.command()
+def resume(
+    run_dir: Annotated[Path, typer.Argument(help="A run that was stopped.", show_default=False)],
+    overrides: Overrides = None,
+    address: Address = None,
+    local: Local = False,
+) -> None:
+    """Go on with a run from its newest checkpoint."""
+    directory, config = open_run_directory(run_dir, overrides or [])
+    _execute(config, run_dir, address=address, local=local, resumed=directory)
+
+
+@app.command()
+def check(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Find what is wrong with a recipe, without starting anything."""
+    config = load_recipe(recipe, overrides or [])
+    preparation = prepare(config, num_cpus=_num_cpus(), num_gpus=_num_gpus())
+    if as_json:
+        print(json.dumps({"name": config.name, "warnings": preparation.warnings}))
+        return
+    for warning in preparation.warnings:
+        print(f"note: {warning}")
+    print(f"{recipe}: good")
+
+
+@app.command()
+def evaluate(
+    target: Annotated[
+        Path, typer.Argument(help="A run directory with a student.", show_default=False)
+    ],
+    episodes: Annotated[int | None, typer.Option(min=2, help="Full episodes of each.")] = None,
+    overrides: Overrides = None,
+    address: Address = None,
+    local: Local = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score a run's student against its teacher again, and write evaluation.json."""
+    changes = [] if episodes is None else [f"evaluation.num_episodes={episodes}"]
+    directory, config = open_run_directory(target, [*(overrides or []), *changes])
+    if not directory.student.exists():
+        raise RunDirectoryError(f"{target}: has no student yet; finish it with stillhouse resume")
+    student = load_policy(directory.student)
+    # The controller imports Ray and torch's exporters; errors above come without that wait.
+    from cluster.evaluation import evaluate_student
+
+    preparation = prepare(config, num_cpus=_num_cpus(), num_gpus=_num_gpus())
+    teacher = preparation.teacher or load_policy(directory.teacher)
+    with _backend(address, local) as backend:
+        scores = evaluate_student(config, backend, teacher, student)
+    former = json.loads(directory.evaluation.read_text()) if directory.evaluation.exists() else {}
+    write_json(directory.evaluation, former | scores.as_json())
+    if as_json:
+        print(json.dumps(scores.as_json()))
+    else:
+        Console().print(scores.table())
+
+
+@app.command()
+def teach(
+    recipe: Recipe,
+    out: Annotated[Path, typer.Option(help="The teacher's file (.safetensors).")],
+    overrides: Overrides = None,
+) -> None:
+    """Train the teacher of a recipe's [teach] table with RLlib, and save it."""
+    config = load_recipe(recipe, overrides or [])
+    if config.teach is None:
+        raise ConfigError(f"{recipe}: has no [teach] table, so there is no teacher to train")
+    if out.suffix != ".safetensors":
+        raise ConfigError(f"--out {out}: a policy file's name ends in .safetensors")
+    prepare(config, num_cpus=_num_cpus(), num_gpus=_num_gpus())
+    from cluster.controller import train_teacher_for
+
+    reporter = make_reporter(Console())
+    with _backend(None, local=False):
+        teacher = train_teacher_for(config, reporter)
+    save_policy(teacher, out)
+    reporter.say(
+        f"{out}: mean greedy return {teacher.spec.measured['mean_return']:.1f} over "
+        f"{teacher.spec.measured['episodes']} episodes"
+    )
+
+
+@app.command()
+def export(
+    source: Annotated[
+        Path, typer.Argument(help="A run directory or a policy file.", show_default=False)
+    ],
+    format: Annotated[str, typer.Option(help="onnx")] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(help="The file to write; by default beside the policy.")
+    ] = None,
+) -> None:
+    """Write a policy in a format that other runtimes read."""
+    from common.teachers import load_teacher
+    from learners.export import EXPORT_FORMATS
+
+    if format not in EXPORT_FORMATS:
+        allowed = ", ".join(EXPORT_FORMATS)
+        raise ConfigError(f"--format {format}: unknown format; allowed: {allowed}")
+    path = RunDirectory(source).student if source.is_dir() else source
+    policy = load_teacher(path)
+    target = out or path.with_suffix(f".{format}")
+    EXPORT_FORMATS[format](policy, target)
+    print(f"{target}: {target.stat().st_size:,} bytes")
+
+
+def main() -> None:
+    """Run the command line and turn errors into exit codes."""
+    set_threads(1)
+    try:
+        app()
+    except UserError as error:
+        _fail(error, 2)
+    except StillhouseError as error:
+        _fail(error, 1)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+
+
+def _execute(
+    config: RunConfig,
+    path: Path,
+    *,
+    address: str | None,
+    local: bool,
+    resumed: RunDirectory | None,
+) -> None:
+    """Prepare, then run all phases."""
+    preparation = prepare(config, num_cpus=_num_cpus(), num_gpus=_num_gpus())
+    directory = resumed or create_run_directory(path, config)
+    reporter: Reporter = make_reporter(Console())
+    reporter.say(f"run directory: {path}")
+    from cluster.controller import Controller
+
+    with _backend(address, local) as backend:
+        outcome = Controller(preparation, directory, backend, reporter).run()
+    if not outcome.finished:
+        reporter.say(
+            f"stopped; the student so far is {directory.student}; go on with: "
+            f"stillhouse resume {path}"
+        )
+        sys.exit(INTERRUPTED)
+    reporter.say(f"student: {directory.student}")
+
+
+@contextmanager
+def _backend(address: str | None, local: bool) -> Iterator[Backend]:
+    """Start what does the work, and give it back in the end."""
+    backend: Backend
+    if local:
+        from cluster.local_backend import LocalBackend
+
+        backend = LocalBackend()
+    else:
+        from cluster.ray_backend import RayBackend
+
+        backend = RayBackend(address=address, num_cpus=_num_cpus())
+    try:
+        yield backend
+    finally:
+        backend.close()
+
+
+def _num_cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _num_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _fail(error: Any, code: int) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,236 @@
+"""The controller: a run from recipe to delivered student.
+
+    teach (where the recipe says so) → baseline: teacher and random policy play
+      → distil: a `Session` runs the main road, polled here about once a second
+      → evaluate the student → export, footprint, table, evaluation.json
+
+The data's own loops, and what each waits for, are listed in `cluster.ray_actors`; the controller
+is on none of them. It decides when a run ends, and it writes down what happened.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from actors.environments.gymnasium_env import GymnasiumConfig
+from actors.evaluator import EvaluationResult
+from cluster.config import RunConfig
+from cluster.evaluation import evaluate_student, play_policy, play_random
+from cluster.interrupt import deferred_interrupt
+from cluster.prepare import Preparation, new_student
+from cluster.progress import Reporter, describe
+from cluster.run_directory import RunDirectory, write_json
+from cluster.scoring import Scores
+from cluster.session import Backend
+from cluster.telemetry import Metrics, Telemetry
+from common.errors import RunFailedError
+from common.policies.policy import Policy, load_policy, save_policy
+from learners.export import export_onnx, verify_onnx
+from learners.objectives.temperature import resolve_temperature
+
+MIN_EXPORT_AGREEMENT = 0.999
+"""Share of real observations on which an export must take the student's greedy action."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Outcome:
+    """How a run ended."""
+
+    finished: bool
+    """False where the user stopped it: the student is saved, but not evaluated."""
+    evaluation: dict[str, Any] | None
+
+
+class Controller:
+    """Runs a recipe.
+
+    Args:
+        preparation: the recipe, found good.
+        directory: where everything is written.
+        backend: where the work is done.
+        reporter: where progress goes.
+    """
+
+    def __init__(
+        self,
+        preparation: Preparation,
+        directory: RunDirectory,
+        backend: Backend,
+        reporter: Reporter,
+    ) -> None:
+        self._preparation = preparation
+        self._config = preparation.config
+        self._directory = directory
+        self._backend = backend
+        self._reporter = reporter
+
+    def run(self) -> Outcome:
+        """Do all phases.
+
+        Raises:
+            RunFailedError: too much broke, or the student falls short of what the recipe requires.
+        """
+        for warning in self._preparation.warnings:
+            self._reporter.say(f"note: {warning}")
+        teacher = self._preparation.teacher or self._teach()
+        # What depends on the teacher's kind can only be checked now where it was just trained.
+        new_student(self._config, self._preparation.environment, teacher.spec)
+        random, baseline = self._baseline(teacher)
+        student = self._distil(teacher, random, baseline)
+        if student is None:
+            return Outcome(finished=False, evaluation=None)
+        return Outcome(finished=True, evaluation=self._deliver(teacher, student, random, baseline))
+
+    def _teach(self) -> Policy:
+        if self._directory.teacher.exists():
+            return load_policy(self._directory.teacher)
+        teacher = train_teacher_for(self._config, self._reporter)
+        save_policy(teacher, self._directory.teacher)
+        return teacher
+
+    def _baseline(self, teacher: Policy) -> tuple[EvaluationResult, EvaluationResult]:
+        evaluation = self._config.evaluation
+        self._reporter.say(f"teacher and a random policy play {evaluation.num_episodes} episodes")
+        random = play_random(self._config, self._backend)
+        baseline = play_policy(self._config, self._backend, teacher, reference=None)
+        self._reporter.say(
+            f"teacher {_mean(baseline):.1f} ({teacher.spec.name}, {teacher.num_parameters:,} "
+            f"parameters), random {_mean(random):.1f}"
+        )
+        return random, baseline
+
+    def _distil(
+        self, teacher: Policy, random: EvaluationResult, baseline: EvaluationResult
+    ) -> Policy | None:
+        """Return the student, or None where the user stopped the run (it is saved then)."""
+        objective = resolve_temperature(
+            self._config.objective, teacher, baseline.observations, say=self._reporter.say
+        )
+        config = self._config.model_copy(update={"objective": objective})
+        preparation = self._preparation.with_config(config)
+        telemetry = Telemetry(
+            self._directory, teacher_return=_mean(baseline), random_return=_mean(random)
+        )
+        with deferred_interrupt() as interrupt:
+            self._reporter.say("starting env runners, replay and learner")
+            session = self._backend.distil(preparation, teacher, self._directory.checkpoints)
+            started = time.monotonic()
+            try:
+                while not interrupt.requested:
+                    snapshot = session.poll()
+                    metrics = telemetry.record(snapshot)
+                    self._report(metrics)
+                    if snapshot.finished or self._ends_early(metrics, time.monotonic() - started):
+                        break
+                student = session.finish()
+            except BaseException:
+                session.abort()
+                raise
+            finally:
+                telemetry.close()
+                self._reporter.close()
+            save_policy(student, self._directory.student)
+            return None if interrupt.requested else student
+
+    def _report(self, metrics: Metrics) -> None:
+        total = self._config.total_env_steps
+        fraction = min(1.0, metrics["learner/env_steps"] / total)
+        self._reporter.progress("distil", fraction, describe(metrics, total_env_steps=total))
+
+    def _ends_early(self, metrics: Metrics, elapsed_s: float) -> bool:
+        stop = self._config.stop
+        if stop.max_duration_s is not None and elapsed_s >= stop.max_duration_s:
+            self._reporter.say(f"stop.max_duration_s = {stop.max_duration_s:g} is reached")
+            return True
+        share = metrics.get("student/share_of_teacher")
+        if stop.share_of_teacher is None or share is None or share < stop.share_of_teacher:
+            return False
+        self._reporter.say(f"stop.share_of_teacher = {stop.share_of_teacher:g} is reached")
+        return True
+
+    def _deliver(
+        self,
+        teacher: Policy,
+        student: Policy,
+        random: EvaluationResult,
+        baseline: EvaluationResult,
+    ) -> dict[str, Any]:
+        self._reporter.say(f"student plays {self._config.evaluation.num_episodes} episodes")
+        scores = evaluate_student(
+            self._config,
+            self._backend,
+            teacher,
+            student,
+            random_result=random,
+            teacher_result=baseline,
+        )
+        evaluation = scores.as_json()
+        export_onnx(student, self._directory.onnx)
+        check = verify_onnx(self._directory.onnx, student, scores.student.observations)
+        evaluation["onnx"] = {
+            "bytes": self._directory.onnx.stat().st_size,
+            "greedy_agreement": check.greedy_agreement,
+            "observations": check.observations,
+            "max_abs_difference": check.max_abs_difference,
+        }
+        write_json(self._directory.evaluation, evaluation)
+        self._reporter.show(scores.table())
+        self._reporter.say(
+            f"student.onnx takes the student's greedy action in "
+            f"{100 * check.greedy_agreement:.2f} % of {check.observations:,} real observations"
+        )
+        if check.greedy_agreement < MIN_EXPORT_AGREEMENT:
+            raise RunFailedError(
+                f"{self._directory.onnx}: agrees with the student in only "
+                f"{100 * check.greedy_agreement:.2f} % of the observations"
+            )
+        self._require(scores)
+        return evaluation
+
+    def _require(self, scores: Scores) -> None:
+        required, share = self._config.evaluation.required_share, scores.share
+        if required is not None and (share is None or share.share < required):
+            reached = "no defined share" if share is None else f"{100 * share.share:.1f} %"
+            raise RunFailedError(
+                f"the student reaches {reached} of its teacher, below "
+                f"evaluation.required_share = {100 * required:g} %"
+            )
+
+
+def train_teacher_for(config: RunConfig, reporter: Reporter) -> Policy:
+    """Train the teacher that the recipe's `[teach]` describes.
+
+    The first Ctrl-C ends the training with the best teacher so far.
+    """
+    # RLlib takes seconds to import; only runs that train a teacher pay for it.
+    from learners.rllib_teacher import TeachProgress, train_teacher
+
+    teach, env = config.teach, config.env
+    assert teach is not None
+    assert isinstance(env, GymnasiumConfig)
+
+    def on_progress(progress: TeachProgress) -> None:
+        reporter.progress(
+            "teach",
+            min(1.0, progress.env_steps / teach.total_env_steps),
+            f"{progress.env_steps:,} of {teach.total_env_steps:,} env steps, mean return "
+            f"{progress.mean_return:.1f}, best greedy {progress.best_return:.1f}",
+        )
+
+    reporter.say(f"training a {teach.algorithm.upper()} teacher of {env.id} with RLlib")
+    with deferred_interrupt() as interrupt:
+        try:
+            return train_teacher(
+                teach,
+                env_id=env.id,
+                env_kwargs=env.kwargs,
+                name=f"{config.name}-teacher",
+                on_progress=on_progress,
+                should_stop=lambda: interrupt.requested,
+            )
+        finally:
+            reporter.close()
+
+
+def _mean(result: EvaluationResult) -> float:
+    return sum(result.returns) / len(result.returns)

@@ -1,0 +1,113 @@
+"""The run directory: what a run leaves behind, and what it goes on from.
+
+`recipe.toml`, `metrics.jsonl`, TensorBoard events, `checkpoints/`, `student.safetensors` with its
+specification, `student.onnx`, `evaluation.json`; `teacher.safetensors` where the run trained it.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from cluster.config import RunConfig, load_recipe
+from common.errors import RunDirectoryError
+
+
+@dataclass(frozen=True, slots=True)
+class RunDirectory:
+    """Paths in a run directory."""
+
+    path: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard events."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the learner's checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def teacher(self) -> Path:
+        """The teacher, where the run trained it."""
+        return self.path / "teacher.safetensors"
+
+    @property
+    def student(self) -> Path:
+        """The student; its specification is beside it."""
+        return self.path / "student.safetensors"
+
+    @property
+    def onnx(self) -> Path:
+        """The student as ONNX."""
+        return self.path / "student.onnx"
+
+    @property
+    def evaluation(self) -> Path:
+        """The scores."""
+        return self.path / "evaluation.json"
+
+
+def check_new_directory(path: Path) -> None:
+    """Refuse a place that already holds something.
+
+    Raises:
+        RunDirectoryError: it is no folder, or not an empty one.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise RunDirectoryError(
+            f"{path}: not an empty folder; name another with --run-dir, or go on with "
+            f"stillhouse resume {path}"
+        )
+
+
+def create_run_directory(path: Path, config: RunConfig) -> RunDirectory:
+    """Make a run directory and save the resolved recipe in it.
+
+    Raises:
+        RunDirectoryError: the place is taken or cannot be written.
+    """
+    check_new_directory(path)
+    directory = RunDirectory(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        tree = config.model_dump(mode="json", exclude_none=True)
+        directory.recipe.write_text(tomli_w.dumps(tree), encoding="utf-8")
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot write there ({error.strerror})") from None
+    return directory
+
+
+def open_run_directory(path: Path, overrides: list[str]) -> tuple[RunDirectory, RunConfig]:
+    """Open a run that was started before.
+
+    Raises:
+        RunDirectoryError: there is no run in this place.
+        ConfigError: its recipe, or an override, is wrong.
+    """
+    directory = RunDirectory(path)
+    if not directory.recipe.is_file():
+        raise RunDirectoryError(f"{path}: no run directory (it has no recipe.toml)")
+    return directory, load_recipe(directory.recipe, overrides)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write JSON whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)

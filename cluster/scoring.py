@@ -1,0 +1,87 @@
+"""Scores of teacher, student and a random policy: `evaluation.json` and the table on screen."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+
+from actors.evaluator import EvaluationResult
+from common.statistics import MeanInterval, ShareInterval, bootstrap_mean, share_of_teacher
+from learners.footprint import Footprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Scores:
+    """Everything that is said of a student in the end."""
+
+    task: str
+    teacher: EvaluationResult
+    student: EvaluationResult
+    random: EvaluationResult
+    teacher_footprint: Footprint
+    student_footprint: Footprint
+    acting: str
+    """How both acted: greedy or sampled, and ε."""
+
+    @property
+    def share(self) -> ShareInterval | None:
+        """The student's random-offset share of the teacher's return."""
+        return share_of_teacher(self.student.returns, self.teacher.returns, self.random.returns)
+
+    def intervals(self) -> dict[str, MeanInterval]:
+        """Return mean returns with bootstrap intervals by policy."""
+        results = {"teacher": self.teacher, "student": self.student, "random": self.random}
+        return {name: bootstrap_mean(result.returns) for name, result in results.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the content of `evaluation.json`."""
+        task: dict[str, Any] = {name: asdict(mean) for name, mean in self.intervals().items()}
+        share = self.share
+        task |= {
+            "share_of_teacher": None if share is None else share.share,
+            "share_ci_low": None if share is None else share.ci_low,
+            "share_ci_high": None if share is None else share.ci_high,
+            "greedy_agreement": self.student.greedy_agreement,
+            "states_compared": self.student.num_compared,
+            "acting": self.acting,
+            "value_error": self.student.value_error,
+            "value_scale": self.student.value_scale,
+        }
+        return {
+            "tasks": {self.task: task},
+            "student": asdict(self.student_footprint),
+            "teacher": asdict(self.teacher_footprint),
+        }
+
+    def table(self) -> Table:
+        """Return the table for the screen."""
+        table = Table(title=f"{self.task}: student against teacher ({self.acting})")
+        table.add_column("")
+        for name in ("teacher", "student", "random"):
+            table.add_column(name, justify="right")
+        means = self.intervals()
+        order = [means[name] for name in ("teacher", "student", "random")]
+        table.add_row("mean return", *(f"{mean.mean:.2f}" for mean in order))
+        table.add_row("95 % interval", *(f"{m.ci_low:.2f} to {m.ci_high:.2f}" for m in order))
+        table.add_row("episodes", *(str(mean.episodes) for mean in order))
+        table.add_row("share of the teacher", "100 %", _share_text(self.share), "0 %")
+        table.add_row("same greedy action", "", _percent(self.student.greedy_agreement), "")
+        if self.student.value_error is not None and self.student.value_scale is not None:
+            error = f"{self.student.value_error:.3g} (spread {self.student.value_scale:.3g})"
+            table.add_row("mean value error", "", error, "")
+        prints = (self.teacher_footprint, self.student_footprint)
+        table.add_row("parameters", *(f"{p.parameters:,}" for p in prints), "")
+        table.add_row("multiply-adds", *(f"{p.multiply_adds:,}" for p in prints), "")
+        table.add_row("bytes", *(f"{p.bytes:,}" for p in prints), "")
+        table.add_row("latency, one thread", *(f"{p.latency_ms:.3f} ms" for p in prints), "")
+        return table
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{100 * value:.1f} %"
+
+
+def _share_text(share: ShareInterval | None) -> str:
+    if share is None:
+        return "undefined (teacher no better than random)"
+    return f"{_percent(share.share)} ({100 * share.ci_low:.1f} to {100 * share.ci_high:.1f})"

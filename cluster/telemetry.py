@@ -1,0 +1,132 @@
+"""Turns snapshots into named metrics and writes them: JSON lines and TensorBoard."""
+
+import json
+import time
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+from torch.utils.tensorboard import SummaryWriter
+
+from cluster.run_directory import RunDirectory
+from cluster.session import Snapshot
+from common.trajectory import STUDENT
+
+RATE_WINDOW_S = 20.0
+"""Rates are means over about so long."""
+
+RECENT_EPISODES = 40
+"""Student episodes of training that its return is estimated on."""
+
+FEWEST_EPISODES = 16
+"""Fewer say nothing about the share of the teacher."""
+
+Metrics = dict[str, float]
+
+
+class Telemetry:
+    """Metrics of one run.
+
+    Args:
+        directory: where to write.
+        teacher_return: mean return of the teacher, measured.
+        random_return: mean return of a random policy, measured.
+    """
+
+    def __init__(
+        self, directory: RunDirectory, *, teacher_return: float, random_return: float
+    ) -> None:
+        self._path: Path = directory.metrics
+        self._writer = SummaryWriter(str(directory.tensorboard))
+        self._teacher_return = teacher_return
+        self._random_return = random_return
+        self._started = time.monotonic()
+        self._history: deque[tuple[float, Snapshot]] = deque()
+        self._returns: deque[float] = deque(maxlen=RECENT_EPISODES)
+
+    def record(self, snapshot: Snapshot) -> Metrics:
+        """Name the snapshot's figures, write them and return them."""
+        now = time.monotonic()
+        self._history.append((now, snapshot))
+        while len(self._history) > 2 and now - self._history[0][0] > RATE_WINDOW_S:
+            self._history.popleft()
+        for collector in snapshot.collectors:
+            self._returns.extend(
+                episode.episode_return
+                for episode in collector.episodes
+                if episode.acting_policy == STUDENT
+            )
+        metrics = self._name(snapshot) | self._rates() | self._student()
+        metrics["time/elapsed_s"] = now - self._started
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics, allow_nan=False) + "\n")
+        for name, value in metrics.items():
+            self._writer.add_scalar(name, value, snapshot.trainer.env_steps)
+        return metrics
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        self._writer.close()
+
+    def _name(self, snapshot: Snapshot) -> Metrics:
+        trainer, collectors, shards = snapshot.trainer, snapshot.collectors, snapshot.shards
+        metrics = {f"learner/{name}": value for name, value in trainer.metrics.items()}
+        metrics |= {
+            "learner/env_steps": trainer.env_steps,
+            "learner/steps": trainer.learner_steps,
+            "learner/samples": trainer.samples,
+            "learner/learning_rate": trainer.learning_rate,
+            "learner/skipped_steps": trainer.skipped_steps,
+            "learner/window_transitions": trainer.window_size,
+            "learner/policy_version": trainer.policy_version,
+            "replay/inserted": sum(shard.inserted for shard in shards),
+            "replay/sampled": sum(shard.sampled for shard in shards),
+            "replay/transitions": sum(shard.transitions for shard in shards),
+            "replay/bytes": sum(shard.num_bytes for shard in shards),
+            "replay/duplicates": sum(shard.duplicates for shard in shards),
+            "actor/env_runners": len(collectors),
+            "cluster/restarts": snapshot.restarts,
+        }
+        if metrics["replay/transitions"]:
+            stored = metrics["replay/bytes"] / metrics["replay/transitions"]
+            metrics["replay/bytes_per_transition"] = stored
+        if collectors:
+            oldest = min(collector.policy_version for collector in collectors)
+            metrics["actor/policy_lag_versions"] = max(0, trainer.policy_version - oldest)
+        return metrics
+
+    def _rates(self) -> Metrics:
+        """Return speeds, and the shares of time that each side waits for the other."""
+        (then, old), (now, new) = self._history[0], self._history[-1]
+        elapsed = now - then
+        if elapsed <= 0:
+            return {}
+        trainer = new.trainer
+        rates = {
+            "learner/env_steps_per_s": (trainer.env_steps - old.trainer.env_steps) / elapsed,
+            "learner/samples_per_s": (trainer.samples - old.trainer.samples) / elapsed,
+            "learner/wait_share": (trainer.wait_s - old.trainer.wait_s) / elapsed,
+        }
+        former = {(c.runner_id, c.incarnation): c for c in old.collectors}
+        pairs = [
+            (former[key], collector)
+            for collector in new.collectors
+            if (key := (collector.runner_id, collector.incarnation)) in former
+        ]
+        if pairs:
+            steps = sum(b.env_steps - a.env_steps for a, b in pairs)
+            waited = sum(b.wait_s - a.wait_s for a, b in pairs)
+            rates["actor/env_steps_per_s"] = steps / elapsed
+            rates["actor/wait_share"] = waited / elapsed / len(pairs)
+        # A restart sets counters back; a rate is never negative.
+        return {name: max(0.0, value) for name, value in rates.items()}
+
+    def _student(self) -> Metrics:
+        if len(self._returns) < FEWEST_EPISODES:
+            return {}
+        mean = float(np.mean(self._returns))
+        metrics = {"student/training_return": mean}
+        scale = self._teacher_return - self._random_return
+        if scale > 0:
+            metrics["student/share_of_teacher"] = (mean - self._random_return) / scale
+        return metrics

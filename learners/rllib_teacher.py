@@ -1,0 +1,318 @@
+"""Train a teacher with RLlib and hand it over as a policy of our own.
+
+RLlib (new API stack) samples and learns inside the calling process: one local env runner, one
+local learner, no actors. Every so often the RLModule's weights are copied into our `MLP`, checked
+against the RLModule, and given to `TeacherSearch`; the best copy becomes the teacher. This is the
+only module outside `cluster` that knows Ray.
+"""
+
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.algorithms.dqn.default_dqn_rl_module import QF_PREDS
+from ray.rllib.algorithms.dqn.dqn import DQN
+from ray.rllib.algorithms.ppo.ppo import PPO
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.core.columns import Columns
+from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.utils.metrics import (
+    ENV_RUNNER_RESULTS,
+    EPISODE_RETURN_MEAN,
+    NUM_ENV_STEPS_SAMPLED_LIFETIME,
+    NUM_EPISODES_LIFETIME,
+)
+from torch import nn
+
+from common.errors import RunFailedError
+from common.policies.policy import Policy, policy_from_state
+from common.policies.spec import PolicySpec
+from learners.teach_config import DqnConfig, PpoConfig, TeachConfig
+from learners.teacher_search import TeacherSearch, teacher_spec
+
+_TOLERANCE = 1e-5
+"""Largest difference from the RLModule's outputs, relative to the outputs where they exceed 1."""
+_PROBES = 64
+"""Random observations that the two networks are compared on."""
+_DQN_ITERATION_ENV_STEPS = 256
+"""Env steps of an iteration of DQN, so that progress shows and stopping acts about every second."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeachProgress:
+    """Where the training of a teacher stands after an iteration."""
+
+    env_steps: int
+    """Env steps sampled so far, evaluations not counted."""
+    mean_return: float
+    """Mean return of recent training episodes, exploration included; NaN before one has ended."""
+    episodes: int
+    """Training episodes that have ended so far."""
+    elapsed_s: float
+    """Seconds since training began."""
+    best_return: float
+    """Mean greedy return of the best evaluation so far; NaN before the first."""
+
+
+def train_teacher(
+    config: TeachConfig,
+    *,
+    env_id: str,
+    env_kwargs: dict[str, Any],
+    name: str,
+    on_progress: Callable[[TeachProgress], None],
+    should_stop: Callable[[], bool],
+) -> Policy:
+    """Train a teacher and return its best-evaluated weights.
+
+    The caller has initialised Ray; nothing here starts actors or asks for resources. The
+    process's global random generators are seeded.
+
+    Args:
+        config: the recipe's `[teach]`.
+        env_id: a registered Gymnasium id, or `module:id`.
+        env_kwargs: given to the environment's constructor.
+        name: the teacher's name in its specification.
+        on_progress: called after each iteration (every second or so).
+        should_stop: asked after each iteration; True ends training with the best weights so far.
+
+    Raises:
+        ConfigError: the environment cannot be made.
+        MismatchError: its observations are no float vectors or its actions are not Discrete.
+        RunFailedError: training diverged before the first evaluation.
+    """
+    spec = teacher_spec(config, env_id=env_id, env_kwargs=env_kwargs, name=name)
+    search = TeacherSearch(config, spec)
+    with running_algorithm(config, spec) as algorithm:
+        env_steps = _train(config, spec, algorithm, search, on_progress, should_stop)
+    if search.best is None:
+        raise RunFailedError(
+            f"teacher training diverged within {env_steps} env steps (weights of NaN or "
+            f"infinity); lower teach.learning_rate = {config.learning_rate}"
+        )
+    # The best of many evaluations is also the luckiest, so what is told is measured afresh.
+    measured = {
+        "mean_return": search.evaluate(search.best),
+        "episodes": config.evaluation_episodes,
+        "acting": "greedy",
+    }
+    provenance = {
+        "trainer": "rllib",
+        "ray": ray.__version__,
+        "algorithm": config.algorithm,
+        "seed": config.seed,
+        "env_steps": env_steps,
+    }
+    update = {"measured": measured, "provenance": provenance}
+    return Policy(spec.model_copy(update=update), search.best.network)
+
+
+# RLlib annotates its algorithms and modules only in part, hence `Any` for both below.
+
+
+@contextmanager
+def running_algorithm(config: TeachConfig, spec: PolicySpec) -> Iterator[Any]:
+    """Build RLlib's algorithm; stop it afterwards and undo what it did to the process."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    with _quiet():
+        algorithm: Any = _algorithm_config(config, spec).build_algo()
+    try:
+        yield algorithm
+    finally:
+        with _quiet():
+            algorithm.stop()
+        torch.use_deterministic_algorithms(deterministic)  # RLlib turns it on with a seed
+        with suppress(OSError):
+            Path(algorithm.logdir).rmdir()  # empty, as nothing is logged there
+
+
+def policy_from_algorithm(algorithm: Any, spec: PolicySpec, *, seed: int = 0) -> Policy:
+    """Copy the weights of an algorithm's learner into a policy of our own.
+
+    Args:
+        algorithm: a DQN without duelling or a PPO, with an MLP.
+        spec: what the policy is; `dist` tells which of the two.
+        seed: of the random observations that the copy is compared on.
+
+    Raises:
+        FloatingPointError: a weight is NaN or infinite.
+        RuntimeError: the copy's outputs differ from the RLModule's.
+    """
+    # The env runner's module has no value head, the learner's has.
+    (result,) = algorithm.learner_group.foreach_learner(
+        lambda learner: learner.module[DEFAULT_MODULE_ID].unwrapped()
+    )
+    module = result.get()
+    state: dict[str, torch.Tensor] = {}
+    for name, part in _parts(module, spec).items():
+        linears = [layer for layer in part.modules() if isinstance(layer, nn.Linear)]
+        for index, layer in enumerate(linears):
+            prefix = f"{name}.{index}" if name.endswith("layers") else name
+            state[f"{prefix}.weight"] = layer.weight.detach().cpu().clone()
+            state[f"{prefix}.bias"] = layer.bias.detach().cpu().clone()
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+        raise FloatingPointError("the RLModule's weights hold NaN or infinity")
+    policy = policy_from_state(spec, state, source="RLModule")
+    _check_outputs(policy, module, seed)
+    return policy
+
+
+def _parts(module: Any, spec: PolicySpec) -> dict[str, nn.Module]:
+    """Return the RLModule's parts by the names of our `MLP`."""
+    if spec.dist == "q_values":
+        return {"layers": module.encoder, "head": module.af}
+    heads = {"head": module.pi, "value": module.vf}
+    if hasattr(module.encoder, "critic_encoder"):
+        towers = {
+            "layers": module.encoder.actor_encoder,
+            "value_layers": module.encoder.critic_encoder,
+        }
+        return towers | heads
+    return {"layers": module.encoder.encoder} | heads
+
+
+def _check_outputs(policy: Policy, module: Any, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    probes = torch.randn(_PROBES, *policy.spec.observation.shape, generator=generator)
+    with torch.inference_mode():
+        dist_inputs, value = policy.network(probes)
+        batch = {Columns.OBS: probes.to(next(module.parameters()).device)}
+        pairs: list[tuple[Any, Any]]
+        if policy.spec.dist == "q_values":
+            pairs = [(dist_inputs, module.compute_q_values(batch)[QF_PREDS])]
+        else:
+            pairs = [
+                (dist_inputs, module.forward_inference(batch)[Columns.ACTION_DIST_INPUTS]),
+                (value, module.compute_values(batch)),
+            ]
+    for ours, theirs in pairs:
+        difference = float((ours - theirs.cpu()).abs().max())
+        if not difference <= _TOLERANCE * max(1.0, float(ours.abs().max())):
+            raise RuntimeError(
+                f"the network copied from RLlib {ray.__version__} differs from its RLModule by "
+                f"{difference:.2g} (allowed: {_TOLERANCE:g}); the RLModule has another layout"
+            )
+
+
+def _train(
+    config: TeachConfig,
+    spec: PolicySpec,
+    algorithm: Any,
+    search: TeacherSearch,
+    on_progress: Callable[[TeachProgress], None],
+    should_stop: Callable[[], bool],
+) -> int:
+    """Train and evaluate in turns until one of the ends is reached; return the env steps."""
+    started = time.monotonic()
+    next_evaluation = config.evaluation_interval
+    mean_return = math.nan
+    finished = False
+    while not finished:
+        with _quiet():
+            result = algorithm.train()[ENV_RUNNER_RESULTS]
+        env_steps = int(result[NUM_ENV_STEPS_SAMPLED_LIFETIME])
+        latest = float(result.get(EPISODE_RETURN_MEAN, math.nan))
+        mean_return = mean_return if math.isnan(latest) else latest  # NaN: no episode has ended
+        finished = (
+            env_steps >= config.total_env_steps
+            or time.monotonic() - started >= config.max_duration_s
+            or should_stop()
+        )
+        if finished or env_steps >= next_evaluation:
+            next_evaluation = env_steps + config.evaluation_interval
+            try:
+                candidate = policy_from_algorithm(algorithm, spec, seed=env_steps)
+            except FloatingPointError as error:
+                _logger.warning("teacher training ends after %d env steps: %s", env_steps, error)
+                break
+            finished = search.consider(candidate) or finished
+        on_progress(
+            TeachProgress(
+                env_steps=env_steps,
+                mean_return=mean_return,
+                episodes=int(result.get(NUM_EPISODES_LIFETIME, 0)),
+                elapsed_s=time.monotonic() - started,
+                best_return=search.best_return,
+            )
+        )
+    return env_steps
+
+
+def _algorithm_config(config: TeachConfig, spec: PolicySpec) -> AlgorithmConfig:
+    algorithm = _dqn_config(config.dqn) if config.algorithm == "dqn" else _ppo_config(config.ppo)
+    settings = config.dqn if config.algorithm == "dqn" else config.ppo
+    algorithm.environment(spec.environment["id"], env_config=spec.environment["kwargs"])
+    algorithm.framework("torch")
+    algorithm.training(lr=config.learning_rate, gamma=config.gamma, grad_clip=settings.grad_clip)
+    algorithm.training(train_batch_size_per_learner=settings.batch_size)
+    algorithm.env_runners(num_env_runners=0, num_envs_per_env_runner=config.num_envs_per_runner)
+    algorithm.learners(num_learners=0)
+    algorithm.rl_module(
+        model_config=DefaultModelConfig(
+            fcnet_hiddens=list(config.hidden),
+            fcnet_activation=config.activation,
+            head_fcnet_hiddens=[],
+            vf_share_layers=config.ppo.share_value_layers,
+        )
+    )
+    algorithm.debugging(seed=config.seed)
+    return algorithm
+
+
+def _dqn_config(config: DqnConfig) -> AlgorithmConfig:
+    replay = "PrioritizedEpisodeReplayBuffer" if config.prioritized else "EpisodeReplayBuffer"
+    algorithm = DQN.get_default_config().training(
+        training_intensity=config.training_intensity,
+        num_steps_sampled_before_learning_starts=config.learning_starts,
+        replay_buffer_config={"type": replay, "capacity": config.replay_capacity},
+        target_network_update_freq=config.target_update_interval,
+        double_q=config.double_q,
+        dueling=False,  # so that Q = head(trunk), which is what our MLP computes
+        n_step=config.n_step,
+        epsilon=[
+            (0, config.epsilon_initial),
+            (config.epsilon_decay_env_steps, config.epsilon_final),
+        ],
+    )
+    algorithm.env_runners(rollout_fragment_length=config.rollout_fragment_length)
+    return algorithm.reporting(min_sample_timesteps_per_iteration=_DQN_ITERATION_ENV_STEPS)
+
+
+def _ppo_config(config: PpoConfig) -> AlgorithmConfig:
+    return PPO.get_default_config().training(
+        minibatch_size=config.minibatch_size,
+        num_epochs=config.num_epochs,
+        clip_param=config.clip,
+        lambda_=config.gae_lambda,
+        use_kl_loss=False,
+        entropy_coeff=config.entropy_coefficient,
+        vf_loss_coeff=config.value_coefficient,
+        vf_clip_param=config.value_clip,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep RLlib's notes on its own deprecations and defaults from the user."""
+    loggers = [logging.getLogger(name) for name in ("ray", "ray.rllib")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
