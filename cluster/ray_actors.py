@@ -150,7 +150,7 @@ class EnvRunnerActor:
         return self._collector.stats()
 
     def pid(self) -> int:
-        """Return the process id, for tests that kill it."""
+        """Return the process id."""
         return os.getpid()
 
     def _pull(self, version: int) -> PolicyWeights | None:
@@ -213,7 +213,7 @@ class LearnerActor:
         return policy_to_bytes(self._student)
 
     def pid(self) -> int:
-        """Return the process id, for tests that kill it."""
+        """Return the process id."""
         return os.getpid()
 
 

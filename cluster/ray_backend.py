@@ -164,6 +164,16 @@ class RaySession:
         for actor in [*actors, self._learner, *self._shards, self._store]:
             ray.kill(actor)
 
+    def runner_pid(self, index: int) -> int:
+        """Return the process id of an env runner, for whoever must find or kill it."""
+        pid: int = ray.get(self._runners[index].actor.pid.remote())
+        return pid
+
+    def learner_pid(self) -> int:
+        """Return the process id of the learner."""
+        pid: int = ray.get(self._learner.pid.remote())
+        return pid
+
     def _start_learner(self) -> None:
         learner = self._config.learner
         self._learner = RAY_LEARNER.options(

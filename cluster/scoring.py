@@ -35,7 +35,15 @@ class Scores:
 
     def as_json(self) -> dict[str, Any]:
         """Return the content of `evaluation.json`."""
-        task: dict[str, Any] = {name: asdict(mean) for name, mean in self.intervals().items()}
+        task: dict[str, Any] = {
+            name: {
+                "mean_return": interval.mean,
+                "ci_low": interval.ci_low,
+                "ci_high": interval.ci_high,
+                "episodes": interval.episodes,
+            }
+            for name, interval in self.intervals().items()
+        }
         share = self.share
         task |= {
             "share_of_teacher": None if share is None else share.share,

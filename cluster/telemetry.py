@@ -119,7 +119,10 @@ class Telemetry:
             rates["actor/env_steps_per_s"] = steps / elapsed
             rates["actor/wait_share"] = waited / elapsed / len(pairs)
         # A restart sets counters back; a rate is never negative.
-        return {name: max(0.0, value) for name, value in rates.items()}
+        return {
+            name: min(1.0, max(0.0, value)) if name.endswith("_share") else max(0.0, value)
+            for name, value in rates.items()
+        }
 
     def _student(self) -> Metrics:
         if len(self._returns) < FEWEST_EPISODES:

@@ -6,6 +6,7 @@ Encoding and decoding release the GIL.
 """
 
 import json
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,16 @@ _STEP_ARRAYS = (
     "behavior_log_prob",
     "teacher_dist_inputs",
 )
+_FOREIGN = (
+    pa.ArrowException,
+    AttributeError,
+    LookupError,
+    OSError,
+    StopIteration,
+    TypeError,
+    ValueError,
+)
+"""What bytes that are no chunk can raise on their way through Arrow, JSON and NumPy."""
 
 
 class CodecError(StillhouseError):
@@ -42,6 +53,8 @@ class EncodedChunk:
     chunk_id: ChunkId
     num_transitions: int
     payload: npt.NDArray[np.uint8]
+    checksum: int
+    """CRC-32 of the payload."""
 
     @property
     def num_bytes(self) -> int:
@@ -76,10 +89,12 @@ def encode(chunk: TrajectoryChunk) -> EncodedChunk:
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, schema, options=_OPTIONS) as writer:
         writer.write_batch(pa.record_batch(columns, schema=schema))
+    payload = np.frombuffer(sink.getvalue(), np.uint8)
     return EncodedChunk(
         chunk_id=chunk.chunk_id,
         num_transitions=chunk.num_transitions,
-        payload=np.frombuffer(sink.getvalue(), np.uint8),
+        payload=payload,
+        checksum=zlib.crc32(payload.data),
     )
 
 
@@ -89,18 +104,24 @@ def decode(encoded: EncodedChunk) -> TrajectoryChunk:
     Raises:
         CodecError: the bytes are damaged or of another version.
     """
+    if zlib.crc32(encoded.payload.data) != encoded.checksum:
+        raise CodecError(f"chunk {encoded.chunk_id} is damaged: its checksum differs")
     try:
-        with pa.ipc.open_stream(pa.py_buffer(encoded.payload)) as reader:
-            header = json.loads(reader.schema.metadata[b"stillhouse"])
-            batch = reader.read_next_batch()
-        if header["version"] != WIRE_VERSION:
-            raise CodecError(f"chunk of wire version {header['version']}, not {WIRE_VERSION}")
-        arrays = {
-            name: _array(batch.column(name)).reshape(shape)
-            for name, shape in header["shapes"].items()
-        }
-    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError) as error:
-        raise CodecError(f"chunk {encoded.chunk_id} is damaged: {error}") from error
+        return _from_arrow(encoded.payload)
+    except _FOREIGN as error:
+        raise CodecError(f"chunk {encoded.chunk_id} is no chunk: {error}") from error
+
+
+def _from_arrow(payload: npt.NDArray[np.uint8]) -> TrajectoryChunk:
+    with pa.ipc.open_stream(pa.py_buffer(payload)) as reader:
+        header = json.loads(reader.schema.metadata[b"stillhouse"])
+        batch = reader.read_next_batch()
+    if header["version"] != WIRE_VERSION:
+        raise CodecError(f"chunk of wire version {header['version']}, not {WIRE_VERSION}")
+    batch.validate(full=True)  # Arrow reads buffers that are too short without a look
+    arrays = {
+        name: _array(batch.column(name)).reshape(shape) for name, shape in header["shapes"].items()
+    }
     observations: FrameObservations | VectorObservations
     if "planes" in arrays:
         observations = FrameObservations(
@@ -127,4 +148,5 @@ def _column(array: npt.NDArray[Any]) -> Any:
 
 def _array(column: Any) -> npt.NDArray[Any]:
     values: npt.NDArray[Any] = column.values.to_numpy(zero_copy_only=False)
+    values.flags.writeable = False  # of bits (booleans) it is a copy
     return values

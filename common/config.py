@@ -34,6 +34,8 @@ def read_toml(path: Path) -> Tree:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"{path}: no such recipe; give the path of a .toml file") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not a TOML file ({error})") from None
 
@@ -88,13 +90,14 @@ def _parse_value(text: str) -> Any:
 
 
 def _explain(model: type[BaseModel], item: dict[str, Any]) -> str:
-    location = [str(part) for part in item["loc"]]
-    path = ".".join(location)
     if item["type"] == "extra_forbidden":
-        allowed = _allowed_keys(model, item["loc"][:-1])
-        close = difflib.get_close_matches(location[-1], allowed, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(sorted(allowed))}"
-        return f"{path}: unknown key; {hint}"
+        *parents, unknown = item["loc"]
+        keys, models = _follow(model, parents)
+        allowed = sorted({key for candidate in models for key in candidate.model_fields})
+        close = difflib.get_close_matches(str(unknown), allowed, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(allowed)}"
+        return f"{'.'.join([*keys, str(unknown)])}: unknown key; {hint}"
+    path = ".".join(_follow(model, item["loc"])[0])
     if item["type"] == "missing":
         return f"{path}: missing; this key is required"
     message = str(item["msg"]).removeprefix("Value error, ")
@@ -103,22 +106,22 @@ def _explain(model: type[BaseModel], item: dict[str, Any]) -> str:
     return f"{path} = {item['input']!r}: {message}" if path else message
 
 
-def _allowed_keys(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Return the keys of the (possibly nested) model that `location` leads to."""
+def _follow(
+    model: type[BaseModel], location: Sequence[int | str]
+) -> tuple[list[str], list[type[BaseModel]]]:
+    """Return the recipe's keys on the way of `location`, and the models that it leads to."""
+    keys: list[str] = []
     models = [model]
     for part in location:
-        if isinstance(part, int):
-            continue
-        deeper = [
-            found
-            for candidate in models
-            if part in candidate.model_fields
-            for found in _models_in(candidate.model_fields[part].annotation)
-        ]
-        # A part that is no field is the tag of a discriminated union: keep the one it names.
-        tagged = [candidate for candidate in models if _has_tag(candidate, part)]
+        fields = [c.model_fields[part] for c in models if part in c.model_fields]
+        # A part that is no field can be the tag of a discriminated union, which is no key of the
+        # recipe: keep the model that it names.
+        tagged = [] if fields else [c for c in models if _has_tag(c, part)]
+        if not tagged:
+            keys.append(str(part))
+        deeper = [found for field in fields for found in _models_in(field.annotation)]
         models = deeper or tagged or models
-    return sorted({key for candidate in models for key in candidate.model_fields})
+    return keys, models
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:
@@ -127,5 +130,7 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [found for arg in getattr(annotation, "__args__", ()) for found in _models_in(arg)]
 
 
-def _has_tag(model: type[BaseModel], tag: str) -> bool:
-    return any(field.default == tag for field in model.model_fields.values())
+def _has_tag(model: type[BaseModel], part: int | str) -> bool:
+    return isinstance(part, str) and any(
+        field.default == part for field in model.model_fields.values()
+    )

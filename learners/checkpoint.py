@@ -37,8 +37,11 @@ def save_checkpoint(directory: Path, state: dict[str, Any], *, step: int, keep: 
         torch.save(state, file)
         file.flush()
         os.fsync(file.fileno())
-    shutil.rmtree(target, ignore_errors=True)
-    partial.rename(target)
+    if target.exists():  # only one file changes places, so at no moment is there none
+        os.replace(partial / FILE, target / FILE)
+        partial.rmdir()
+    else:
+        partial.rename(target)
     for old in _newest_first(directory)[keep:]:
         shutil.rmtree(old)
     return target

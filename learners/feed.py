@@ -62,13 +62,19 @@ class ShardReader:
         self._source = source
         self._num_samples = num_samples
         self._cursor = 0
+        self._epoch: str | None = None
 
     def read(self) -> FeedItem | None:
         """Ask once and decode."""
         sample = self._source.sample(cursor=self._cursor, num_samples=self._num_samples)
         if sample is None:
             return None
-        self._cursor = sample.cursor
+        if self._epoch not in (None, sample.epoch):
+            # The shard started again, and the cursor of its former life may have skipped chunks
+            # of this one: take the grant, and ask for the chunks from the first.
+            self._epoch, self._cursor = sample.epoch, 0
+            return FeedItem(epoch=sample.epoch, granted=sample.granted, first_chunk=0, chunks=[])
+        self._epoch, self._cursor = sample.epoch, sample.cursor
         return FeedItem(
             epoch=sample.epoch,
             granted=sample.granted,

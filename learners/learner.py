@@ -54,7 +54,10 @@ class Learner:
         self._config = config
         self._total_env_steps = total_env_steps
         self._device = device
-        self._network = student.network.to(device).train()
+        # Training frames is fastest channels-last, the cast included; acting on them is not.
+        frames = len(student.spec.observation.shape) == 3
+        self._layout = torch.channels_last if frames else torch.contiguous_format
+        self._network = student.network.to(device, memory_format=self._layout).train()
         self._scale = student.spec.observation.scale
         self._bfloat16 = _computes_in_bfloat16(config, student, device)
         self._optimizer = torch.optim.Adam(
@@ -100,8 +103,7 @@ class Learner:
             micro = batch.slice(start, min(start + config.micro_batch_size, batch.size))
             share = micro.size / batch.size
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-                dtype = torch.bfloat16 if self._bfloat16 else torch.float32
-                output = self._network(micro.observations.to(dtype).mul_(self._scale))
+                output = self._network(self._inputs(micro.observations))
             output = output._replace(
                 dist_inputs=output.dist_inputs.float(),
                 value=None if output.value is None else output.value.float(),
@@ -183,6 +185,13 @@ class Learner:
         self._network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.bad_steps_in_a_row = 0
+
+    def _inputs(self, observations: torch.Tensor) -> torch.Tensor:
+        """Cast and scale observations [B, *shape] for the network."""
+        dtype = torch.bfloat16 if self._bfloat16 else torch.float32
+        # A copy even where nothing is cast: what the window holds must stay as it is.
+        inputs = observations.to(dtype, memory_format=self._layout, copy=True)
+        return inputs.mul_(self._scale)
 
     def _keep_metrics(self, found: dict[str, torch.Tensor]) -> None:
         for name, tensor in found.items():

@@ -99,7 +99,8 @@ def load_policy(path: Path) -> Policy:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise PolicyFileError(f"{spec_path}: not a policy spec ({where}: {first['msg']})") from None
+        problem = f"{where}: {first['msg']}" if where else first["msg"]
+        raise PolicyFileError(f"{spec_path}: not a policy spec ({problem})") from None
     return policy_from_state(spec, read_safetensors(path), source=str(path))
 
 
@@ -151,9 +152,13 @@ def _outline_of(spec: PolicySpec, source: str) -> PolicyNetwork:
 
 def _float32(name: str, tensor: torch.Tensor, source: str) -> torch.Tensor:
     """Return a copy in float32 on the CPU."""
+    unreadable = f"{source}: tensor {name} is of {tensor.dtype}; give floats of 8 bits or more"
     if not tensor.is_floating_point():
-        raise PolicyFileError(f"{source}: tensor {name} is of {tensor.dtype}, which is no float")
-    copy = tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+        raise PolicyFileError(unreadable)
+    try:
+        copy = tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+    except NotImplementedError:  # packed floats of 4 bits
+        raise PolicyFileError(unreadable) from None
     if not bool(torch.isfinite(copy).all()):
         raise PolicyFileError(f"{source}: tensor {name} holds NaN or infinity")
     return copy

@@ -1,0 +1,234 @@
+"""Bad input: one line, exit code 2, and nothing started, written or broken."""
+
+import io
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import pytest
+import torch
+
+from cluster.cli import main
+from tests.cartpole import save_cartpole_teacher, write_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Answer(NamedTuple):
+    """What a command printed and its exit code."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Stillhouse(Protocol):
+    """Runs a command line in the test's folder."""
+
+    def __call__(self, *args: str | Path) -> Answer: ...
+
+
+@pytest.fixture
+def stillhouse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Stillhouse:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args: str | Path) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["stillhouse", *map(str, args)])
+        code: object = 0
+        try:
+            main()
+        except SystemExit as error:
+            code = error.code
+        assert isinstance(code, int)
+        printed = capsys.readouterr()
+        return Answer(code, printed.out, printed.err)
+
+    return call
+
+
+def assert_refused(result: Answer, *words: str) -> None:
+    assert result.returncode == 2, result.stdout + result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    save_cartpole_teacher(tmp_path / "teacher.safetensors")
+    return write_recipe(tmp_path / "recipe.toml")
+
+
+def test_the_installed_command_prints_one_line_and_no_traceback(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", "from cluster.cli import main; main()", "run", "nothing.toml"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert_refused(Answer(result.returncode, result.stdout, result.stderr), "nothing.toml")
+
+
+def test_check_finds_a_good_recipe_good(
+    recipe: Path, tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    result = stillhouse("check", recipe)
+    assert result.returncode == 0, result.stderr
+    assert "good" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("learner.batch_sise=3", ["learner.batch_sise", "did you mean batch_size?"]),
+        ("objective.kl.temprature=1.0", ["objective.kl.temprature", "temperature"]),
+        ("student.network.hiden=[8]", ["student.network", "hiden", "hidden"]),
+        ("learner.batch_size=0", ["learner.batch_size", "0"]),
+        ("learner.batch_size", ["key=value"]),
+        ("behavior.name=dager", ["behavior", "dager"]),
+        ("env.id=NoSuchEnv-v0", ["env.id", "NoSuchEnv"]),
+        ("env.id=Pendulum-v1", ["Pendulum-v1", "Discrete"]),
+        ("env.id=Acrobot-v1", ["Acrobot-v1", "(4,)", "(6,)"]),
+        ("env.id=MountainCar-v0", ["MountainCar-v0"]),
+        ("teacher.path=nowhere.safetensors", ["nowhere.safetensors"]),
+        ("student.network.name=nature_cnn", ["student.network"]),
+        ("actors.num_env_runners=100000", ["CPUs", "num_env_runners"]),
+        ("learner.num_gpus=64", ["num_gpus"]),
+        ("replay.error_buffer=1.0", ["error_buffer", "deadlock"]),
+        ("replay.capacity=10", ["replay.capacity"]),
+        ("objective={}", ["objective", "kl"]),
+        ("teach.algorithm=dqn", ["teacher", "both"]),
+        ("name=a b", ["name"]),
+    ],
+)
+def test_a_wrong_key_or_value_is_refused_before_anything_starts(
+    recipe: Path, tmp_path: Path, override: str, words: list[str], stillhouse: Stillhouse
+) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    result = stillhouse("run", recipe, "--set", override, "--run-dir", "out")
+    assert_refused(result, *words)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_q_mse_is_refused_for_a_teacher_without_q_values(
+    recipe: Path, tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    assert_refused(stillhouse("run", recipe, "--set", "objective.q_mse.weight=1"))
+
+
+def test_an_atari_game_without_a_rom_is_refused(
+    tmp_path: Path, recipe: Path, stillhouse: Stillhouse
+) -> None:
+    text = recipe.read_text().replace('"gymnasium"', '"atari"').replace("CartPole-v1", "Pongg")
+    recipe.write_text(text)
+    assert_refused(stillhouse("check", recipe), "Pongg", "ROM")
+
+
+def truncated(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+def foreign(path: Path) -> None:
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+
+
+def without_spec(path: Path) -> None:
+    path.with_suffix(".json").unlink()
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [truncated, foreign, without_spec, empty])
+def test_a_damaged_teacher_file_is_refused(
+    recipe: Path, tmp_path: Path, damage: Callable[[Path], None], stillhouse: Stillhouse
+) -> None:
+    damage(tmp_path / "teacher.safetensors")
+    result = stillhouse("run", recipe, "--run-dir", "out")
+    assert_refused(result, "teacher.")
+    assert not (tmp_path / "out").exists()
+
+
+class Hostile:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, victim: Path) -> None:
+        self.victim = victim
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.remove, (str(self.victim),)
+
+
+def test_a_hostile_zip_is_refused_and_runs_nothing(
+    recipe: Path, tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    victim = tmp_path / "victim"
+    victim.touch()
+    buffer = io.BytesIO()
+    torch.save(Hostile(victim), buffer)
+    with zipfile.ZipFile(tmp_path / "teacher.zip", "w") as archive:
+        archive.writestr("policy.pth", buffer.getvalue())
+        archive.writestr("data", "{}")
+    result = stillhouse("run", recipe, "--set", "teacher.path=teacher.zip")
+    assert_refused(result, "teacher.zip")
+    assert victim.exists()
+
+
+def test_a_missing_recipe_is_refused(tmp_path: Path, stillhouse: Stillhouse) -> None:
+    assert_refused(stillhouse("run", "nothing.toml"), "nothing.toml")
+
+
+def test_a_recipe_that_is_no_toml_is_refused(tmp_path: Path, stillhouse: Stillhouse) -> None:
+    (tmp_path / "bad.toml").write_text("name = \n")
+    assert_refused(stillhouse("check", "bad.toml"), "bad.toml")
+
+
+def test_a_taken_run_directory_is_refused_and_left_as_it_was(
+    recipe: Path, tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "precious").write_text("data")
+    result = stillhouse("run", recipe, "--run-dir", "taken")
+    assert_refused(result, "taken", "--run-dir")
+    assert [path.name for path in taken.iterdir()] == ["precious"]
+
+
+def test_resume_and_evaluate_refuse_a_folder_without_a_run(
+    tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    assert_refused(stillhouse("resume", "."), "recipe.toml")
+    assert_refused(stillhouse("evaluate", "."), "recipe.toml")
+
+
+def test_export_refuses_an_unknown_format_and_a_missing_policy(
+    recipe: Path, tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    unknown = stillhouse("export", "teacher.safetensors", "--format", "onyx")
+    assert_refused(unknown, "onyx", "onnx")
+    assert_refused(stillhouse("export", "nowhere.safetensors"), "nowhere")
+
+
+def test_export_writes_an_onnx_file(recipe: Path, tmp_path: Path, stillhouse: Stillhouse) -> None:
+    result = stillhouse("export", "teacher.safetensors", "--format", "onnx")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "teacher.onnx").stat().st_size > 0
+
+
+def test_teach_refuses_a_recipe_without_a_teach_table(
+    recipe: Path, tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    result = stillhouse("teach", recipe, "--out", "t.safetensors")
+    assert_refused(result, "[teach]")

@@ -1,0 +1,183 @@
+"""Whole runs: in one process and on Ray, stopped, resumed, and with actors killed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from rich.console import Console
+
+from cluster.config import RunConfig
+from cluster.controller import Controller, Outcome
+from cluster.local_backend import LocalBackend
+from cluster.prepare import prepare
+from cluster.progress import PlainReporter
+from cluster.run_directory import RunDirectory, create_run_directory
+from cluster.session import Backend
+from common.errors import RunFailedError
+from common.policies.policy import load_policy
+from tests.cartpole import cartpole_teacher, load_config, save_cartpole_teacher, write_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(config: RunConfig, directory: Path, backend: Backend) -> Outcome:
+    preparation = prepare(config, num_cpus=2, num_gpus=0)
+    reporter = PlainReporter(Console(quiet=True))
+    return Controller(preparation, create_run_directory(directory, config), backend, reporter).run()
+
+
+def assert_complete(directory: Path, outcome: Outcome, config: RunConfig) -> None:
+    """Hold a finished run against what its directory promises."""
+    assert outcome.finished
+    task = outcome.evaluation["tasks"]["CartPole-v1"] if outcome.evaluation else {}
+    assert task["teacher"]["mean_return"] == 500.0
+    assert task["random"]["mean_return"] < 60.0
+    assert task["share_of_teacher"] > 0.9
+    assert task["student"]["episodes"] >= 16
+    assert task["greedy_agreement"] > 0.8
+    files = RunDirectory(directory)
+    assert json.loads(files.evaluation.read_text()) == outcome.evaluation
+    assert load_policy(files.student).num_parameters == outcome.evaluation["student"]["parameters"]
+    assert outcome.evaluation["onnx"]["greedy_agreement"] == 1.0
+    assert files.onnx.exists()
+    assert list(files.tensorboard.iterdir())
+    last = json.loads(files.metrics.read_text().splitlines()[-1])
+    assert last["learner/env_steps"] >= config.total_env_steps
+    per_insert = last["learner/samples"] / last["learner/env_steps"]
+    assert per_insert == pytest.approx(config.replay.samples_per_insert, rel=0.15)
+
+
+def test_a_run_in_one_process_reaches_its_teacher(tmp_path: Path) -> None:
+    config = load_config(tmp_path)
+    outcome = run(config, tmp_path / "run", LocalBackend())
+    assert_complete(tmp_path / "run", outcome, config)
+
+
+def test_the_same_seed_gives_the_same_student(tmp_path: Path) -> None:
+    config = load_config(tmp_path, "total_env_steps=2_000")
+    for name in ("a", "b"):
+        run(config, tmp_path / name, LocalBackend())
+    first, second = (tmp_path / name / "student.safetensors" for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_student_that_falls_short_fails_the_run_and_is_still_delivered(tmp_path: Path) -> None:
+    config = load_config(tmp_path, "total_env_steps=600", "evaluation.required_share=1.5")
+    with pytest.raises(RunFailedError, match="required_share = 150 %"):
+        run(config, tmp_path / "run", LocalBackend())
+    assert RunDirectory(tmp_path / "run").student.exists()
+    assert RunDirectory(tmp_path / "run").evaluation.exists()
+
+
+def test_q_values_are_kept_by_a_student_that_learns_them(tmp_path: Path) -> None:
+    from common.policies.policy import save_policy
+
+    config = load_config(
+        tmp_path,
+        "objective.kl.temperature=1.0",
+        "objective.q_mse.weight=1.0",
+        "total_env_steps=20_000",
+    )
+    save_policy(cartpole_teacher("q_values"), tmp_path / "teacher.safetensors")
+    outcome = run(config, tmp_path / "run", LocalBackend())
+    assert outcome.evaluation is not None
+    task = outcome.evaluation["tasks"]["CartPole-v1"]
+    assert task["share_of_teacher"] > 0.9
+    assert task["value_error"] < task["value_scale"]
+
+
+@pytest.mark.ray
+def test_a_run_on_ray_reaches_its_teacher(tmp_path: Path, ray_backend: Backend) -> None:
+    config = load_config(tmp_path, "actors.num_env_runners=2", "replay.num_shards=2")
+    outcome = run(config, tmp_path / "run", ray_backend)
+    assert_complete(tmp_path / "run", outcome, config)
+
+
+@pytest.mark.ray
+def test_killed_actors_come_back_and_nothing_is_counted_twice(
+    tmp_path: Path, ray_backend: Backend
+) -> None:
+    from cluster.ray_backend import RaySession
+
+    config = load_config(
+        tmp_path, "total_env_steps=10_000_000", "learner.checkpoint_interval_s=0.5"
+    )
+    preparation = prepare(config, num_cpus=2, num_gpus=0)
+    session = ray_backend.distil(preparation, cartpole_teacher(), tmp_path / "checkpoints")
+    assert isinstance(session, RaySession)
+
+    def poll_until(condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, "nothing happened in a minute"
+            session.poll()
+
+    try:
+        poll_until(lambda: session.poll().trainer.env_steps > 2_000)
+        os.kill(session.runner_pid(0), signal.SIGKILL)
+        poll_until(lambda: session.poll().restarts == 1)
+        before = session.poll().trainer.env_steps
+        poll_until(lambda: session.poll().trainer.env_steps > before)
+        poll_until(lambda: any((tmp_path / "checkpoints").glob("step-*")))
+        os.kill(session.learner_pid(), signal.SIGKILL)
+        poll_until(lambda: session.poll().restarts == 2)
+        poll_until(lambda: session.poll().trainer.env_steps > before)
+        last = session.poll()
+        assert last.trainer.env_steps <= sum(shard.inserted for shard in last.shards)
+        assert sum(shard.duplicates for shard in last.shards) == 0
+    finally:
+        session.abort()
+
+
+def started(folder: Path, *args: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", "from cluster.cli import main; main()", *args],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_usable_student_and_resume_goes_on(tmp_path: Path) -> None:
+    save_cartpole_teacher(tmp_path / "teacher.safetensors")
+    write_recipe(tmp_path / "recipe.toml")
+    process = started(
+        tmp_path,
+        *("run", "recipe.toml", "--run-dir", "out", "--set", "total_env_steps=10_000_000"),
+    )
+    metrics = tmp_path / "out" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and '"learner/loss"' in metrics.read_text()):
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=90)
+    assert process.returncode == 130, output
+    assert "stillhouse resume out" in output
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert not alive, "actors or Ray's processes are still running"
+    load_policy(tmp_path / "out" / "student.safetensors")
+    steps = [json.loads(line)["learner/env_steps"] for line in metrics.read_text().splitlines()][-1]
+    resumed = started(
+        tmp_path, "resume", "out", "--local", "--set", f"total_env_steps={int(steps) + 8_000}"
+    )
+    output, _ = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, output
+    assert re.search(r"student: out", output)
+    evaluation = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert evaluation["tasks"]["CartPole-v1"]["share_of_teacher"] > 0.9
