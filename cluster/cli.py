@@ -87,7 +87,7 @@ def resume(
 def check(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Find what is wrong with a recipe, without starting anything."""
     config = load_recipe(recipe, overrides or [])
-    preparation = prepare(config, num_cpus=_num_cpus(), num_gpus=_num_gpus())
+    preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=_num_gpus())
     if as_json:
         print(json.dumps({"name": config.name, "warnings": preparation.warnings}))
         return
@@ -116,7 +116,7 @@ def evaluate(
     # The controller imports Ray and torch's exporters; errors above come without that wait.
     from cluster.evaluation import evaluate_student
 
-    preparation = prepare(config, num_cpus=_num_cpus(), num_gpus=_num_gpus())
+    preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=_num_gpus())
     teacher = preparation.teacher or load_policy(directory.teacher)
     with _backend(address, local) as backend:
         scores = evaluate_student(config, backend, teacher, student)
@@ -140,7 +140,7 @@ def teach(
         raise ConfigError(f"{recipe}: has no [teach] table, so there is no teacher to train")
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out {out}: a policy file's name ends in .safetensors")
-    prepare(config, num_cpus=_num_cpus(), num_gpus=_num_gpus())
+    prepare(config, num_cpus=num_cpus_here(), num_gpus=_num_gpus())
     from cluster.controller import train_teacher_for
 
     reporter = make_reporter(Console())
@@ -200,7 +200,7 @@ def _execute(
     resumed: RunDirectory | None,
 ) -> None:
     """Prepare, then run all phases."""
-    preparation = prepare(config, num_cpus=_num_cpus(), num_gpus=_num_gpus())
+    preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=_num_gpus())
     directory = resumed or create_run_directory(path, config)
     reporter: Reporter = make_reporter(Console())
     reporter.say(f"run directory: {path}")
@@ -228,14 +228,15 @@ def _backend(address: str | None, local: bool) -> Iterator[Backend]:
     else:
         from cluster.ray_backend import RayBackend
 
-        backend = RayBackend(address=address, num_cpus=_num_cpus())
+        backend = RayBackend(address=address, num_cpus=num_cpus_here())
     try:
         yield backend
     finally:
         backend.close()
 
 
-def _num_cpus() -> int:
+def num_cpus_here() -> int:
+    """Return the CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -57,7 +57,8 @@ class Learner:
         # Training frames is fastest channels-last, the cast included; acting on them is not.
         frames = len(student.spec.observation.shape) == 3
         self._layout = torch.channels_last if frames else torch.contiguous_format
-        self._network = student.network.to(device, memory_format=self._layout).train()
+        self._network = student.network.to(device).train()
+        self._network.to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's stub lacks it
         self._scale = student.spec.observation.scale
         self._bfloat16 = _computes_in_bfloat16(config, student, device)
         self._optimizer = torch.optim.Adam(
