@@ -2,13 +2,17 @@
 
 A checkpoint is a directory `step-NNNNNNNNN` with `learner.pt`, written under another name, synced
 to disk and renamed, so that a kill at any moment leaves the former one whole. It is read with
-`weights_only=True`: nothing in it is run.
+`weights_only=True`: nothing in it is run; and only after its checksums, which torch does not look
+at, are found right.
 """
 
 import logging
 import os
 import pickle
 import shutil
+import struct
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +23,25 @@ logger = logging.getLogger(__name__)
 PREFIX = "step-"
 FILE = "learner.pt"
 
+_DAMAGE = (
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What a damaged file can raise on its way through zipfile and torch."""
+
 
 def save_checkpoint(directory: Path, state: dict[str, Any], *, step: int, keep: int) -> Path:
-    """Write a checkpoint and remove all but the newest `keep`.
+    """Write a checkpoint and remove all but the newest `keep` up to it.
+
+    Later ones go too: this run went on from one before them, because they could not be read.
 
     Args:
         directory: where checkpoints lie; made where it is missing.
@@ -31,7 +51,8 @@ def save_checkpoint(directory: Path, state: dict[str, Any], *, step: int, keep: 
     """
     target = directory / f"{PREFIX}{step:09d}"
     partial = directory / f".{target.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
+    for leftover in directory.glob(f".{PREFIX}*.partial"):
+        shutil.rmtree(leftover)
     partial.mkdir(parents=True)
     with (partial / FILE).open("wb") as file:
         torch.save(state, file)
@@ -42,8 +63,10 @@ def save_checkpoint(directory: Path, state: dict[str, Any], *, step: int, keep: 
         partial.rmdir()
     else:
         partial.rename(target)
-    for old in _newest_first(directory)[keep:]:
-        shutil.rmtree(old)
+    paths = _newest_first(directory)
+    newest = paths.index(target)
+    for path in paths[:newest] + paths[newest + keep :]:
+        shutil.rmtree(path)
     return target
 
 
@@ -54,12 +77,18 @@ def load_newest_checkpoint(directory: Path) -> dict[str, Any] | None:
     """
     for path in _newest_first(directory):
         try:
-            state: dict[str, Any] = torch.load(path / FILE, weights_only=True, map_location="cpu")
-        except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            return _read(path / FILE)
+        except _DAMAGE as error:
             logger.warning("checkpoint %s is damaged (%s); trying the one before", path, error)
-            continue
-        return state
     return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with zipfile.ZipFile(path) as archive:
+        if (damaged := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"{damaged} differs from its checksum")
+    state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    return state
 
 
 def _newest_first(directory: Path) -> list[Path]:

@@ -9,7 +9,6 @@ only module outside `cluster` that knows Ray.
 import logging
 import math
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,11 +18,9 @@ from typing import Any
 import ray
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
-from ray.rllib.algorithms.dqn.default_dqn_rl_module import QF_PREDS
 from ray.rllib.algorithms.dqn.dqn import DQN
 from ray.rllib.algorithms.ppo.ppo import PPO
 from ray.rllib.core import DEFAULT_MODULE_ID
-from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
@@ -31,18 +28,14 @@ from ray.rllib.utils.metrics import (
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     NUM_EPISODES_LIFETIME,
 )
-from torch import nn
 
 from common.errors import RunFailedError
-from common.policies.policy import Policy, policy_from_state
+from common.policies.policy import Policy
 from common.policies.spec import PolicySpec
+from learners.rl_module_copy import policy_from_rl_module
 from learners.teach_config import DqnConfig, PpoConfig, TeachConfig
 from learners.teacher_search import TeacherSearch, teacher_spec
 
-_TOLERANCE = 1e-5
-"""Largest difference from the RLModule's outputs, relative to the outputs where they exceed 1."""
-_PROBES = 64
-"""Random observations that the two networks are compared on."""
 _DQN_ITERATION_ENV_STEPS = 256
 """Env steps of an iteration of DQN, so that progress shows and stopping acts about every second."""
 
@@ -94,8 +87,7 @@ def train_teacher(
     """
     spec = teacher_spec(config, env_id=env_id, env_kwargs=env_kwargs, name=name)
     search = TeacherSearch(config, spec)
-    with running_algorithm(config, spec) as algorithm:
-        env_steps = _train(config, spec, algorithm, search, on_progress, should_stop)
+    env_steps = _train(config, spec, search, on_progress, should_stop)
     if search.best is None:
         raise RunFailedError(
             f"teacher training diverged within {env_steps} env steps (weights of NaN or "
@@ -140,75 +132,18 @@ def running_algorithm(config: TeachConfig, spec: PolicySpec) -> Iterator[Any]:
 def policy_from_algorithm(algorithm: Any, spec: PolicySpec, *, seed: int = 0) -> Policy:
     """Copy the weights of an algorithm's learner into a policy of our own.
 
-    Args:
-        algorithm: a DQN without duelling or a PPO, with an MLP.
-        spec: what the policy is; `dist` tells which of the two.
-        seed: of the random observations that the copy is compared on.
-
     Raises:
-        FloatingPointError: a weight is NaN or infinite.
-        RuntimeError: the copy's outputs differ from the RLModule's.
+        FloatingPointError, RuntimeError: see `policy_from_rl_module`.
     """
-    # The env runner's module has no value head, the learner's has.
     (result,) = algorithm.learner_group.foreach_learner(
         lambda learner: learner.module[DEFAULT_MODULE_ID].unwrapped()
     )
-    module = result.get()
-    state: dict[str, torch.Tensor] = {}
-    for name, part in _parts(module, spec).items():
-        linears = [layer for layer in part.modules() if isinstance(layer, nn.Linear)]
-        for index, layer in enumerate(linears):
-            prefix = f"{name}.{index}" if name.endswith("layers") else name
-            state[f"{prefix}.weight"] = layer.weight.detach().cpu().clone()
-            state[f"{prefix}.bias"] = layer.bias.detach().cpu().clone()
-    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
-        raise FloatingPointError("the RLModule's weights hold NaN or infinity")
-    policy = policy_from_state(spec, state, source="RLModule")
-    _check_outputs(policy, module, seed)
-    return policy
-
-
-def _parts(module: Any, spec: PolicySpec) -> dict[str, nn.Module]:
-    """Return the RLModule's parts by the names of our `MLP`."""
-    if spec.dist == "q_values":
-        return {"layers": module.encoder, "head": module.af}
-    heads = {"head": module.pi, "value": module.vf}
-    if hasattr(module.encoder, "critic_encoder"):
-        towers = {
-            "layers": module.encoder.actor_encoder,
-            "value_layers": module.encoder.critic_encoder,
-        }
-        return towers | heads
-    return {"layers": module.encoder.encoder} | heads
-
-
-def _check_outputs(policy: Policy, module: Any, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    probes = torch.randn(_PROBES, *policy.spec.observation.shape, generator=generator)
-    with torch.inference_mode():
-        dist_inputs, value = policy.network(probes)
-        batch = {Columns.OBS: probes.to(next(module.parameters()).device)}
-        pairs: list[tuple[Any, Any]]
-        if policy.spec.dist == "q_values":
-            pairs = [(dist_inputs, module.compute_q_values(batch)[QF_PREDS])]
-        else:
-            pairs = [
-                (dist_inputs, module.forward_inference(batch)[Columns.ACTION_DIST_INPUTS]),
-                (value, module.compute_values(batch)),
-            ]
-    for ours, theirs in pairs:
-        difference = float((ours - theirs.cpu()).abs().max())
-        if not difference <= _TOLERANCE * max(1.0, float(ours.abs().max())):
-            raise RuntimeError(
-                f"the network copied from RLlib {ray.__version__} differs from its RLModule by "
-                f"{difference:.2g} (allowed: {_TOLERANCE:g}); the RLModule has another layout"
-            )
+    return policy_from_rl_module(result.get(), spec, seed=seed)
 
 
 def _train(
     config: TeachConfig,
     spec: PolicySpec,
-    algorithm: Any,
     search: TeacherSearch,
     on_progress: Callable[[TeachProgress], None],
     should_stop: Callable[[], bool],
@@ -216,37 +151,53 @@ def _train(
     """Train and evaluate in turns until one of the ends is reached; return the env steps."""
     started = time.monotonic()
     next_evaluation = config.evaluation_interval
-    mean_return = math.nan
+    env_steps, mean_return = 0, math.nan
     finished = False
-    while not finished:
-        with _quiet():
-            result = algorithm.train()[ENV_RUNNER_RESULTS]
-        env_steps = int(result[NUM_ENV_STEPS_SAMPLED_LIFETIME])
-        latest = float(result.get(EPISODE_RETURN_MEAN, math.nan))
-        mean_return = mean_return if math.isnan(latest) else latest  # NaN: no episode has ended
-        finished = (
-            env_steps >= config.total_env_steps
-            or time.monotonic() - started >= config.max_duration_s
-            or should_stop()
-        )
-        if finished or env_steps >= next_evaluation:
-            next_evaluation = env_steps + config.evaluation_interval
+    with running_algorithm(config, spec) as algorithm:
+        while not finished:
             try:
-                candidate = policy_from_algorithm(algorithm, spec, seed=env_steps)
+                result = _iterate(algorithm, spec)
+                env_steps = int(result[NUM_ENV_STEPS_SAMPLED_LIFETIME])
+                finished = (
+                    env_steps >= config.total_env_steps
+                    or time.monotonic() - started >= config.max_duration_s
+                    or should_stop()
+                )
+                if finished or env_steps >= next_evaluation:
+                    next_evaluation = env_steps + config.evaluation_interval
+                    candidate = policy_from_algorithm(algorithm, spec, seed=env_steps)
+                    finished = search.consider(candidate) or finished
             except FloatingPointError as error:
-                _logger.warning("teacher training ends after %d env steps: %s", env_steps, error)
+                _logger.warning("teacher training ends at %d env steps: %s", env_steps, error)
                 break
-            finished = search.consider(candidate) or finished
-        on_progress(
-            TeachProgress(
-                env_steps=env_steps,
-                mean_return=mean_return,
-                episodes=int(result.get(NUM_EPISODES_LIFETIME, 0)),
-                elapsed_s=time.monotonic() - started,
-                best_return=search.best_return,
+            latest = float(result.get(EPISODE_RETURN_MEAN, math.nan))
+            # No episode may have ended in this iteration.
+            mean_return = mean_return if math.isnan(latest) else latest
+            on_progress(
+                TeachProgress(
+                    env_steps=env_steps,
+                    mean_return=mean_return,
+                    episodes=int(result.get(NUM_EPISODES_LIFETIME, 0)),
+                    elapsed_s=time.monotonic() - started,
+                    best_return=search.best_return,
+                )
             )
-        )
     return env_steps
+
+
+def _iterate(algorithm: Any, spec: PolicySpec) -> dict[str, Any]:
+    """Run an iteration of RLlib's and return the env runner's results.
+
+    Raises:
+        FloatingPointError: it failed because the weights are NaN or infinite.
+    """
+    try:
+        with _quiet():
+            results: dict[str, Any] = algorithm.train()[ENV_RUNNER_RESULTS]
+            return results
+    except (RuntimeError, ValueError):
+        policy_from_algorithm(algorithm, spec)  # raises the truer error where NaN is the cause
+        raise
 
 
 def _algorithm_config(config: TeachConfig, spec: PolicySpec) -> AlgorithmConfig:
@@ -310,9 +261,7 @@ def _quiet() -> Iterator[None]:
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            yield
+        yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -4,6 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from common.threads import set_threads
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Compute with one thread, as every process of the service does."""
+    set_threads(1)
+
 
 @pytest.fixture(scope="session")
 def shared_teachers() -> Path:

@@ -44,8 +44,14 @@ class GymnasiumEnvironment(VectorEnvironment):
                 vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
                 **config.kwargs,
             )
-        except (gymnasium.error.Error, ImportError, TypeError) as error:
-            first = str(error).splitlines()[0]
+        except (
+            gymnasium.error.Error,
+            AssertionError,
+            ImportError,
+            TypeError,
+            ValueError,
+        ) as error:
+            first = (str(error) or type(error).__name__).splitlines()[0]
             raise ConfigError(f"env.id = {config.id!r}: cannot make it ({first})") from None
         self.num_envs = num_envs
         observation, action = self._env.single_observation_space, self._env.single_action_space

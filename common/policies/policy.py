@@ -36,7 +36,9 @@ def new_policy(spec: PolicySpec, *, seed: int) -> Policy:
     """Build a policy with fresh weights; the caller's random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Policy(spec, _network_of(spec))
+        network = _network_of(spec)
+        network.initialise()
+        return Policy(spec, network)
 
 
 def policy_from_state(

@@ -1,0 +1,83 @@
+"""Copy one of RLlib's default RLModules into a policy of our own, exactly.
+
+The weights move from the RLModule's MLPs to our `MLP`, and both networks must then say the same
+about random observations: a new layout in RLlib is an error here, never a wrong teacher. RLlib
+itself is not imported; the names below are its names.
+"""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from common.policies.policy import Policy, policy_from_state
+from common.policies.spec import PolicySpec
+
+_TOLERANCE = 1e-5
+"""Largest difference from the RLModule's outputs, relative to the outputs where they exceed 1."""
+_PROBES = 64
+"""Random observations that the two networks are compared on."""
+
+
+def policy_from_rl_module(module: Any, spec: PolicySpec, *, seed: int = 0) -> Policy:
+    """Return a policy with the RLModule's weights.
+
+    Args:
+        module: RLlib's default torch module of a DQN without duelling or of a PPO, as its learner
+            has it (the env runner's has no value head), with MLPs.
+        spec: what the policy is; `dist` tells which of the two.
+        seed: of the observations that the copy is compared on.
+
+    Raises:
+        FloatingPointError: a weight or an output is NaN or infinite.
+        RuntimeError: the copy's outputs differ from the RLModule's.
+    """
+    state: dict[str, torch.Tensor] = {}
+    for name, part in _parts(module, spec).items():
+        linears = [layer for layer in part.modules() if isinstance(layer, nn.Linear)]
+        for index, layer in enumerate(linears):
+            prefix = f"{name}.{index}" if name.endswith("layers") else name
+            state[f"{prefix}.weight"] = layer.weight.detach().cpu().clone()
+            state[f"{prefix}.bias"] = layer.bias.detach().cpu().clone()
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
+        raise FloatingPointError("the network's weights hold NaN or infinity")
+    policy = policy_from_state(spec, state, source="RLModule")
+    _check_outputs(policy, module, seed)
+    return policy
+
+
+def _parts(module: Any, spec: PolicySpec) -> dict[str, nn.Module]:
+    """Return the RLModule's parts by the names of our `MLP`."""
+    if spec.dist == "q_values":
+        return {"layers": module.encoder, "head": module.af}
+    heads = {"head": module.pi, "value": module.vf}
+    if hasattr(module.encoder, "critic_encoder"):
+        towers = {
+            "layers": module.encoder.actor_encoder,
+            "value_layers": module.encoder.critic_encoder,
+        }
+        return towers | heads
+    return {"layers": module.encoder.encoder} | heads
+
+
+@torch.inference_mode()
+def _check_outputs(policy: Policy, module: Any, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    probes = torch.randn(_PROBES, *policy.spec.observation.shape, generator=generator)
+    dist_inputs, value = policy.network(probes)
+    batch = {"obs": probes.to(next(module.parameters()).device)}
+    pairs: list[tuple[Any, Any]]
+    if policy.spec.dist == "q_values":
+        pairs = [(dist_inputs, module.compute_q_values(batch)["qf_preds"])]
+    else:
+        logits = module.forward_inference(batch)["action_dist_inputs"]
+        pairs = [(dist_inputs, logits), (value, module.compute_values(batch))]
+    for ours, theirs in pairs:
+        if not bool(torch.isfinite(ours).all()):
+            raise FloatingPointError("the network's outputs hold NaN or infinity")
+        difference = float((ours - theirs.cpu()).abs().max())
+        if difference > _TOLERANCE * max(1.0, float(ours.abs().max())):
+            raise RuntimeError(
+                f"the network copied from an RLModule differs from it by {difference:.2g} "
+                f"(allowed: {_TOLERANCE:g}); {type(module).__name__} has another layout"
+            )

@@ -1,0 +1,385 @@
+import functools
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from actors.behavior import Dagger, Mixed, StudentDriven, TeacherDriven
+from actors.env_runner import LOWEST_LOGIT, EnvRunner, EpisodeResult
+from actors.environments import VectorEnvironment, make_environment
+from actors.environments.atari import AtariConfig
+from actors.environments.gymnasium_env import GymnasiumConfig
+from common.codec import encode
+from common.frames import FrameObservations
+from common.policies.inference import InferencePolicy, log_probabilities
+from common.policies.policy import Policy
+from common.trajectory import STUDENT, TEACHER, ChunkId, TrajectoryChunk
+from common.weights import weights_of
+from tests.builders import NUM_ACTIONS, Countdown, make_policy
+
+TOTAL = 1_000
+"""Env steps of a run, for schedules."""
+
+
+class Recorder(VectorEnvironment):
+    """Hands through to an environment and keeps every observation that it showed."""
+
+    def __init__(self, env: VectorEnvironment) -> None:
+        self.env, self.spec, self.num_envs = env, env.spec, env.num_envs
+        self.shown: list[np.ndarray] = []
+        self.actions: list[np.ndarray] = []
+
+    def reset(self, seed: int) -> np.ndarray:
+        observations = self.env.reset(seed)
+        self.shown.append(observations.copy())
+        return observations
+
+    def step(self, actions: np.ndarray):
+        result = self.env.step(actions)
+        self.actions.append(actions.copy())
+        self.shown.append(result.observations.copy())
+        return result
+
+    def close(self) -> None:
+        self.env.close()
+
+
+@dataclass
+class Case:
+    """A real environment with a teacher and a student of certain kinds."""
+
+    config: Any
+    num_envs: int
+    unroll_length: int
+    num_chunks: int
+    teacher: dict[str, Any] = field(default_factory=dict)
+    student: dict[str, Any] = field(default_factory=dict)
+
+
+CASES = {
+    "cartpole": Case(
+        config=GymnasiumConfig(id="CartPole-v1"),
+        num_envs=4,
+        unroll_length=7,
+        num_chunks=9,
+        teacher={"acting": {"mode": "sample"}, "has_value": True},
+        student={"acting": {"mode": "sample"}},
+    ),
+    "pong": Case(
+        config=AtariConfig(id="pong", frame_size=24, max_frames_per_episode=80),
+        num_envs=3,
+        unroll_length=10,
+        num_chunks=5,
+        teacher={"dist": "q_values"},
+        student={"dist": "logits"},
+    ),
+}
+
+
+@dataclass
+class Played:
+    """What a runner with half of the episodes by the teacher did."""
+
+    chunks: list[TrajectoryChunk]
+    episodes: list[EpisodeResult]
+    env_steps: int
+    shown: np.ndarray
+    taken: np.ndarray
+    teacher: Policy
+    student: Policy
+
+    def rows(self, name: str) -> np.ndarray:
+        """Return an array of the chunks, one behind the other, [all T, N, …]."""
+        return np.concatenate([getattr(chunk, name) for chunk in self.chunks])
+
+    @property
+    def ends(self) -> np.ndarray:
+        return self.rows("terminated") | self.rows("truncated")
+
+
+def fitting(env: VectorEnvironment, seed: int, **changes: Any) -> Policy:
+    kind = "vectors" if env.spec.frame_stack is None else "frames"
+    return make_policy(
+        kind,
+        seed=seed,
+        observation=env.spec.observation.model_dump(),
+        num_actions=env.spec.num_actions,
+        **changes,
+    )
+
+
+def play(case: Case, *, seed: int = 0, incarnation: int = 0) -> Played:
+    env = Recorder(make_environment(case.config, num_envs=case.num_envs))
+    teacher, student = fitting(env, 1, **case.teacher), fitting(env, 2, **case.student)
+    runner = EnvRunner(
+        env,
+        teacher=InferencePolicy(teacher),
+        student=InferencePolicy(student),
+        behavior=Mixed(share=0.5, teacher_epsilon=0.1, student_epsilon=0.3),
+        unroll_length=case.unroll_length,
+        total_env_steps=TOTAL,
+        runner_id=3,
+        incarnation=incarnation,
+        task_id="task",
+        seed=seed,
+    )
+    chunks = [runner.sample() for _ in range(case.num_chunks)]
+    return Played(
+        chunks=chunks,
+        episodes=runner.drain_episodes(),
+        env_steps=runner.env_steps,
+        shown=np.stack(env.shown),
+        taken=np.stack(env.actions),
+        teacher=teacher,
+        student=student,
+    )
+
+
+@functools.cache
+def played_case(name: str) -> Played:
+    return play(CASES[name])
+
+
+@pytest.fixture(params=CASES)
+def played(request) -> Played:
+    return played_case(request.param)
+
+
+def observations_of(chunk: TrajectoryChunk) -> np.ndarray:
+    """Return the stored observations as policies take them, [T, N, …]."""
+    observations = chunk.observations
+    return (
+        observations.stacks()
+        if isinstance(observations, FrameObservations)
+        else (observations.values)
+    )
+
+
+def episodes_of(played: Played, env: int) -> list[slice]:
+    """Return the rows of every finished episode of an env copy, without its autoreset row."""
+    stops = np.flatnonzero(played.ends[:, env]) + 1
+    starts = [0, *(stops + 1)]
+    return [slice(start, stop) for start, stop in zip(starts, stops, strict=False)]
+
+
+def test_observations_are_those_that_the_environment_showed(played: Played):
+    stored = np.concatenate([observations_of(chunk) for chunk in played.chunks])
+    np.testing.assert_array_equal(stored, played.shown[: len(stored)])
+
+
+def test_actions_are_those_that_the_environment_took(played: Played):
+    np.testing.assert_array_equal(played.rows("actions"), played.taken)
+
+
+def test_a_row_is_invalid_exactly_after_an_end(played: Played):
+    valid, ends = played.rows("valid"), played.ends
+    assert ends.any(axis=0).all()
+    assert valid[0].all()
+    np.testing.assert_array_equal(valid[1:], ~ends[:-1])
+    assert played.env_steps == valid.sum() == sum(chunk.num_transitions for chunk in played.chunks)
+
+
+def test_some_autoreset_row_opens_a_chunk(played: Played):
+    """Else the other tests would not see an episode that ends on a chunk's border."""
+    assert any(not chunk.valid[0].all() for chunk in played.chunks[1:])
+
+
+def test_rewards_and_rows_add_up_to_the_episodes_reported(played: Played):
+    rewards, acting = played.rows("rewards"), played.rows("acting_policy")
+    wanted = [
+        (int(acting[rows.start, env]), float(rewards[rows, env].sum()), rows.stop - rows.start)
+        for env in range(rewards.shape[1])
+        for rows in episodes_of(played, env)
+    ]
+    found = [(e.acting_policy, e.episode_return, e.length) for e in played.episodes]
+    assert sorted(found) == sorted(wanted)
+    assert len(found) >= 4
+
+
+def test_the_same_policy_acts_throughout_an_episode(played: Played):
+    acting = played.rows("acting_policy")
+    for env in range(acting.shape[1]):
+        for rows in episodes_of(played, env):
+            assert len(set(acting[rows, env])) == 1
+    assert set(acting.flat) == {TEACHER, STUDENT}
+
+
+def test_labels_are_the_teachers_outputs_for_the_stored_observations(played: Played):
+    teacher = InferencePolicy(played.teacher)
+    for chunk in played.chunks:
+        for t, observations in enumerate(observations_of(chunk)):
+            outputs = teacher(observations)
+            wanted = outputs.dist_inputs
+            if teacher.spec.dist == "logits":
+                wanted = (wanted - wanted.max(-1, keepdims=True)).astype(np.float16)
+            np.testing.assert_array_equal(chunk.teacher_dist_inputs[t], wanted)
+            if teacher.spec.has_value:
+                assert chunk.teacher_value is not None
+                np.testing.assert_array_equal(chunk.teacher_value[t], outputs.value)
+        assert (chunk.teacher_value is not None) == teacher.spec.has_value
+
+
+@pytest.mark.parametrize(("name", "dtype"), [("cartpole", np.float16), ("pong", np.float32)])
+def test_logits_travel_as_float16_and_q_values_as_float32(name, dtype):
+    assert {chunk.teacher_dist_inputs.dtype for chunk in played_case(name).chunks} == {
+        np.dtype(dtype)
+    }
+
+
+def test_behavior_log_prob_is_that_of_the_action_taken(played: Played):
+    acting_policies = {
+        TEACHER: (InferencePolicy(played.teacher), 0.1),
+        STUDENT: (InferencePolicy(played.student), 0.3),
+    }
+    checked = 0
+    for chunk in played.chunks:
+        for t, observations in enumerate(observations_of(chunk)):
+            for who, (policy, epsilon) in acting_policies.items():
+                copies = np.flatnonzero(chunk.acting_policy[t] == who)
+                if not copies.size:
+                    continue
+                logs = log_probabilities(
+                    policy(observations[copies]).dist_inputs,
+                    policy.spec.dist,
+                    epsilon=epsilon,
+                    mode=policy.spec.acting.mode,
+                )
+                wanted = logs[np.arange(copies.size), chunk.actions[t, copies]]
+                np.testing.assert_allclose(
+                    chunk.behavior_log_prob[t, copies], wanted, rtol=1e-4, atol=1e-5
+                )
+                checked += copies.size
+    assert checked == played.rows("actions").size
+
+
+def test_chunks_are_numbered_and_named(played: Played):
+    ids = [chunk.chunk_id for chunk in played.chunks]
+    assert ids == [ChunkId(3, 0, sequence) for sequence in range(len(ids))]
+    assert {(chunk.task_id, chunk.policy_version) for chunk in played.chunks} == {("task", 0)}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_same_seed_gives_the_same_bytes(name):
+    again = play(CASES[name])
+    for found, wanted in zip(again.chunks, played_case(name).chunks, strict=True):
+        assert encode(found).payload.tobytes() == encode(wanted).payload.tobytes()
+    assert again.episodes == played_case(name).episodes
+
+
+@pytest.mark.parametrize("changes", [{"seed": 1}, {"incarnation": 1}])
+def test_another_seed_or_start_plays_otherwise(changes):
+    other = play(CASES["cartpole"], **changes)
+    assert (other.shown[0] != played_case("cartpole").shown[0]).any()
+    assert (other.taken != played_case("cartpole").taken).any()
+
+
+def countdown_runner(
+    env: Countdown, behavior, *, unroll_length: int = 12, teacher: Policy | None = None
+) -> EnvRunner:
+    return EnvRunner(
+        env,
+        teacher=InferencePolicy(teacher or make_policy(seed=1)),
+        student=InferencePolicy(make_policy(seed=2)),
+        behavior=behavior,
+        unroll_length=unroll_length,
+        total_env_steps=TOTAL,
+        runner_id=0,
+        incarnation=0,
+        task_id="task",
+        seed=0,
+    )
+
+
+def weights(version: int, *, env_steps: int, seed: int = 2):
+    network = make_policy(seed=seed).network
+    return weights_of(network, version=version, learner_steps=0, env_steps=env_steps)
+
+
+@pytest.mark.parametrize(
+    ("behavior", "who"),
+    [(TeacherDriven(), TEACHER), (StudentDriven(), STUDENT), (Dagger(), TEACHER)],
+)
+def test_at_the_start_the_behavior_decides_who_acts(behavior, who):
+    chunk = countdown_runner(Countdown(3, 4, 5), behavior).sample()
+    assert (chunk.acting_policy == who).all()
+
+
+def test_a_mixed_share_of_the_episodes_is_the_teachers():
+    runner = countdown_runner(Countdown(*[1] * 50), Mixed(share=0.3), unroll_length=40)
+    episodes = (runner.sample(), runner.drain_episodes())[1]
+    by_teacher = sum(episode.acting_policy == TEACHER for episode in episodes)
+    assert len(episodes) == 1_000
+    assert by_teacher == pytest.approx(300, abs=60)
+
+
+def test_dagger_hands_over_to_the_student_as_the_run_goes_on():
+    runner = countdown_runner(Countdown(*[1] * 50), Dagger(anneal_fraction=0.5), unroll_length=40)
+    shares = []
+    for version, env_steps in enumerate((0, TOTAL // 4, TOTAL // 2, 5 * TOTAL)):
+        runner.set_weights(weights(version, env_steps=env_steps))
+        shares.append(float((runner.sample().acting_policy == TEACHER).mean()))
+    assert shares == pytest.approx([1.0, 0.5, 0.0, 0.0], abs=0.06)
+
+
+def test_an_episode_under_way_keeps_its_policy_when_the_share_falls():
+    runner = countdown_runner(Countdown(10), Dagger(), unroll_length=6)
+    assert (runner.sample().acting_policy == TEACHER).all()
+    runner.set_weights(weights(1, env_steps=TOTAL))
+    acting = runner.sample().acting_policy[:, 0]
+    # Rows 6 to 10 are the episode's last and its autoreset row; row 11 starts the next one.
+    assert acting.tolist() == [TEACHER] * 5 + [STUDENT]
+
+
+def test_new_weights_act_and_are_named_from_the_next_chunk_on():
+    env = Countdown(5, 7)
+    runner = countdown_runner(env, StudentDriven(student_epsilon=0.2))
+    before = runner.sample()
+    runner.set_weights(weights(8, env_steps=10, seed=5))
+    after = runner.sample()
+    assert (before.policy_version, after.policy_version) == (0, 8)
+    assert {episode.policy_version for episode in runner.drain_episodes()} == {0, 8}
+    student = InferencePolicy(make_policy(seed=5))
+    for t, observations in enumerate(observations_of(after)):
+        logs = log_probabilities(
+            student(observations).dist_inputs, "logits", epsilon=0.2, mode="greedy"
+        )
+        np.testing.assert_array_equal(
+            after.behavior_log_prob[t], logs[np.arange(2), after.actions[t]]
+        )
+
+
+def test_episodes_are_reported_once():
+    runner = countdown_runner(Countdown(3), TeacherDriven(), unroll_length=8)
+    runner.sample()
+    assert [episode.length for episode in runner.drain_episodes()] == [3, 3]
+    assert runner.drain_episodes() == []
+
+
+def test_ends_are_told_apart():
+    chunk = countdown_runner(Countdown(3), TeacherDriven(), unroll_length=8).sample()
+    assert np.flatnonzero(chunk.terminated).tolist() == [2]
+    assert np.flatnonzero(chunk.truncated).tolist() == [6]
+
+
+def test_without_exploration_a_greedy_teacher_takes_its_best_action():
+    chunk = countdown_runner(Countdown(3, 4), TeacherDriven(teacher_epsilon=0.0)).sample()
+    np.testing.assert_array_equal(chunk.actions, chunk.teacher_dist_inputs.argmax(-1))
+    assert not chunk.behavior_log_prob.any()
+
+
+def test_exploration_alone_is_uniform():
+    behavior = TeacherDriven(teacher_epsilon=1.0)
+    chunk = countdown_runner(Countdown(*[5] * 30), behavior, unroll_length=100).sample()
+    counts = np.bincount(chunk.actions.flat, minlength=NUM_ACTIONS)
+    np.testing.assert_allclose(counts, 1_000, atol=110)  # some four standard deviations
+    np.testing.assert_allclose(chunk.behavior_log_prob, np.log(1 / NUM_ACTIONS), rtol=1e-6)
+
+
+def test_logits_too_far_apart_for_float16_stay_finite():
+    teacher = make_policy(seed=1)
+    teacher.network.head.weight.data.mul_(1e7)
+    chunk = countdown_runner(Countdown(3, 4), TeacherDriven(), teacher=teacher).sample()
+    labels = chunk.teacher_dist_inputs
+    assert labels.max() == 0.0
+    assert labels.min() == np.float16(LOWEST_LOGIT)

@@ -1,0 +1,133 @@
+import pytest
+import torch
+from pydantic import ValidationError
+
+from common.errors import MismatchError
+from common.networks import NETWORKS, PolicyNetwork, build_network
+from common.networks.mlp import MLPSpec
+from common.networks.nature_cnn import SIZES, NatureCNNSpec
+
+FRAMES = (4, 84, 84)
+EXAMPLES = {
+    "nature_cnn": (NatureCNNSpec.model_validate({"size": "62k"}), FRAMES),
+    "mlp": (MLPSpec(hidden=(8, 6)), (5,)),
+}
+"""One specification and observation shape for every network."""
+
+TOWERS = {
+    "mlp tower": (MLPSpec(hidden=(8,), value_hidden=(7, 6)), (5,)),
+    "mlp linear value": (MLPSpec(hidden=(8,), value_hidden=(), activation="tanh"), (5,)),
+}
+RUSU_TABLE_1 = {"nature": 1_693_362, "428k": 427_874, "113k": 113_346, "62k": 61_954}
+
+CASES = [
+    pytest.param(spec, shape, has_value, id=f"{name} {'with' if has_value else 'without'} value")
+    for name, (spec, shape) in {**EXAMPLES, **TOWERS}.items()
+    for has_value in (True, False)
+]
+
+
+def build(spec, shape, has_value=False, num_actions=6) -> PolicyNetwork:
+    torch.manual_seed(0)
+    return build_network(
+        spec, observation_shape=shape, num_actions=num_actions, has_value=has_value
+    )
+
+
+def test_every_network_has_an_example():
+    assert EXAMPLES.keys() == NETWORKS.keys()
+    assert {name: spec.name for name, (spec, _) in EXAMPLES.items()} == {n: n for n in NETWORKS}
+
+
+@pytest.mark.parametrize(("spec", "shape", "has_value"), CASES)
+def test_a_network_maps_observations_to_outputs(spec, shape, has_value):
+    network = build(spec, shape, has_value)
+    assert isinstance(network, NETWORKS[spec.name])
+    output = network(torch.rand(3, *shape))
+    assert output.dist_inputs.shape == (3, 6)
+    assert (output.value is not None) == has_value
+    if output.value is not None:
+        assert output.value.shape == (3,)
+
+
+@pytest.mark.parametrize(("spec", "shape", "has_value"), CASES)
+def test_every_weight_learns(spec, shape, has_value):
+    network = build(spec, shape, has_value)
+    output = network(torch.rand(3, *shape))
+    loss = output.dist_inputs.square().sum()
+    if output.value is not None:
+        loss = loss + output.value.square().sum()
+    loss.backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert bool(parameter.grad.any()), name
+
+
+@pytest.mark.parametrize(("spec", "shape", "has_value"), CASES)
+def test_a_scale_folded_into_the_first_layers_scales_the_observation(spec, shape, has_value):
+    network = build(spec, shape, has_value).requires_grad_(False)
+    observations = torch.rand(3, *shape)
+    wanted = network(0.25 * observations)
+    for layer in network.first_layers():
+        layer.weight.mul_(0.25)
+    found = network(observations)
+    torch.testing.assert_close(found, wanted)
+
+
+@pytest.mark.parametrize(("spec", "shape", "has_value"), CASES)
+def test_samples_do_not_see_each_other(spec, shape, has_value):
+    network = build(spec, shape, has_value).requires_grad_(False)
+    observations = torch.rand(4, *shape)
+    torch.testing.assert_close(
+        network(observations[1:2]).dist_inputs, network(observations).dist_inputs[1:2]
+    )
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_sizes_have_the_parameters_of_rusu_table_1(size):
+    network = build(NatureCNNSpec.model_validate({"size": size}), FRAMES, num_actions=18)
+    assert sum(parameter.numel() for parameter in network.parameters()) == RUSU_TABLE_1[size]
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "reason"),
+    [
+        (EXAMPLES["mlp"][0], (4, 84, 84), "use network nature_cnn for frames"),
+        (EXAMPLES["mlp"][0], (), "takes vectors"),
+        (EXAMPLES["nature_cnn"][0], (5,), "use network mlp for vectors"),
+        (EXAMPLES["nature_cnn"][0], (4, 84), "takes frames"),
+        (EXAMPLES["nature_cnn"][0], (4, 84, 30), "too small for layer conv3"),
+        (EXAMPLES["nature_cnn"][0], (4, 7, 84), "too small for layer conv1"),
+    ],
+)
+def test_observations_that_do_not_fit_are_refused_in_one_line(spec, shape, reason):
+    with pytest.raises(MismatchError, match=reason) as caught:
+        build(spec, shape)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_size_stands_for_channels_and_hidden():
+    spec = NatureCNNSpec.model_validate({"size": "428k", "kernels": (8, 4, 2)})
+    assert (spec.channels, spec.hidden, spec.kernels) == ((16, 32, 32), 256, (8, 4, 2))
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "reason"),
+    [
+        (NatureCNNSpec, {"size": "tiny"}, "unknown size; allowed: nature, 428k, 113k, 62k"),
+        (NatureCNNSpec, {"size": "62k", "hidden": 3}, "give one or the other"),
+        (NatureCNNSpec, {"channels": (4, 4)}, "one entry a layer: 2, 3, 3"),
+        (NatureCNNSpec, {"channels": (), "kernels": (), "strides": ()}, "one entry a layer"),
+        (NatureCNNSpec, {"strides": (4, 0, 1)}, "greater than 0"),
+        (NatureCNNSpec, {"kernels": (8, 4, -3)}, "greater than 0"),
+        (NatureCNNSpec, {"channels": (8, 0, 8)}, "greater than 0"),
+        (NatureCNNSpec, {"hidden": 0}, "greater than 0"),
+        (MLPSpec, {"hidden": ()}, "at least 1 item"),
+        (MLPSpec, {"hidden": (4, 0)}, "greater than 0"),
+        (MLPSpec, {"value_hidden": (-1,)}, "greater than 0"),
+        (MLPSpec, {"activation": "step"}, "'relu', 'tanh' or 'elu'"),
+    ],
+)
+def test_specifications_that_make_no_network_are_refused(model, values, reason):
+    with pytest.raises(ValidationError, match=reason):
+        model.model_validate(values)

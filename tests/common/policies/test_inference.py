@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+
+from common.policies.inference import InferencePolicy, log_probabilities
+from common.policies.policy import Policy
+from tests.builders import make_policy
+
+
+def observations_for(policy: Policy, count: int = 16) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    shape = (count, *policy.spec.observation.shape)
+    if policy.spec.observation.dtype == "uint8":
+        return rng.integers(256, size=shape, dtype=np.uint8)
+    return rng.normal(size=shape).astype(np.float32)
+
+
+def explicitly_scaled(policy: Policy, observations: np.ndarray):
+    with torch.no_grad():
+        scaled = torch.from_numpy(observations).float() * policy.spec.observation.scale
+        output = policy.network(scaled)
+    return output.dist_inputs.numpy(), None if output.value is None else output.value.numpy()
+
+
+def policies() -> dict[str, Policy]:
+    scaled = {"shape": (5,), "dtype": "float32", "scale": 0.1}
+    towers = {"name": "mlp", "hidden": (8,), "value_hidden": (6,)}
+    linear = {"name": "mlp", "hidden": (8,), "value_hidden": ()}
+    return {
+        "frames": make_policy("frames"),
+        "frames with value": make_policy("frames", has_value=True),
+        "vectors": make_policy(observation=scaled, has_value=True),
+        "value tower": make_policy(observation=scaled, network=towers, has_value=True),
+        "linear value": make_policy(observation=scaled, network=linear, has_value=True),
+    }
+
+
+@pytest.mark.parametrize("name", list(policies()))
+def test_the_folded_scale_equals_the_explicit_scale(name):
+    policy = policies()[name]
+    observations = observations_for(policy)
+    logits, value = explicitly_scaled(policy, observations)
+    outputs = InferencePolicy(policy)(observations)
+    np.testing.assert_allclose(outputs.dist_inputs, logits, atol=1e-5)
+    assert (outputs.value is None) == (value is None)
+    if value is not None:
+        np.testing.assert_allclose(outputs.value, value, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", list(policies()))
+def test_bfloat16_is_close_to_float32(name):
+    policy = policies()[name]
+    observations = observations_for(policy)
+    single = InferencePolicy(policy)(observations)
+    half = InferencePolicy(policy, precision="bfloat16")(observations)
+    assert half.dist_inputs.dtype == np.float32
+    np.testing.assert_allclose(half.dist_inputs, single.dist_inputs, atol=0.02)
+    assert (half.dist_inputs != single.dist_inputs).any()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_new_weights_replace_the_old_ones_and_are_scaled_once(precision):
+    old, new = make_policy("frames", seed=0), make_policy("frames", seed=1)
+    acting = InferencePolicy(old, precision=precision)
+    wanted = InferencePolicy(new, precision=precision)
+    observations = observations_for(old)
+    for _ in range(3):
+        acting.load(new.network.state_dict())
+    np.testing.assert_array_equal(
+        acting(observations).dist_inputs, wanted(observations).dist_inputs
+    )
+
+
+def test_acting_is_a_copy_that_leaves_the_policy_to_its_trainer():
+    policy = make_policy("frames")
+    observations = observations_for(policy)
+    acting = InferencePolicy(policy, precision="bfloat16")
+    before = acting(observations).dist_inputs
+    with torch.no_grad():
+        for parameter in policy.network.parameters():
+            assert parameter.requires_grad
+            assert parameter.dtype == torch.float32
+            parameter.add_(1.0)
+    np.testing.assert_array_equal(acting(observations).dist_inputs, before)
+
+
+LOGITS = np.array([[0.0, 1.0, -1.0], [3.0, 3.0, -2e4], [-5.0, 0.5, 2.0]], np.float32)
+GREEDY = [1, 0, 2]
+
+
+@pytest.mark.parametrize("dist", ["logits", "q_values"])
+@pytest.mark.parametrize("mode", ["greedy", "sample"])
+@pytest.mark.parametrize("epsilon", [0.0, 0.05, 1.0])
+def test_probabilities_of_a_row_sum_to_one(dist, mode, epsilon):
+    logs = log_probabilities(LOGITS, dist, epsilon=epsilon, mode=mode)
+    assert logs.dtype == np.float32
+    np.testing.assert_allclose(np.exp(logs).sum(-1), 1.0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("dist", "mode"), [("logits", "greedy"), ("q_values", "greedy")])
+def test_greedy_acting_takes_the_first_largest(dist, mode):
+    probabilities = np.exp(log_probabilities(LOGITS, dist, epsilon=0.0, mode=mode))
+    np.testing.assert_array_equal(probabilities, np.eye(3)[GREEDY])
+
+
+def test_q_values_are_acted_on_greedily_even_where_logits_would_be_sampled():
+    greedy = log_probabilities(LOGITS, "q_values", epsilon=0.1, mode="greedy")
+    sampled = log_probabilities(LOGITS, "q_values", epsilon=0.1, mode="sample")
+    np.testing.assert_array_equal(sampled, greedy)
+
+
+def test_epsilon_is_the_share_of_uniform_actions():
+    probabilities = np.exp(log_probabilities(LOGITS, "logits", epsilon=0.3, mode="greedy"))
+    np.testing.assert_allclose(probabilities, 0.7 * np.eye(3)[GREEDY] + 0.1, atol=1e-6)
+
+
+def test_sampling_follows_the_softmax():
+    wanted = torch.softmax(torch.from_numpy(LOGITS), -1).numpy()
+    found = np.exp(log_probabilities(LOGITS, "logits", epsilon=0.0, mode="sample"))
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+    mixed = np.exp(log_probabilities(LOGITS, "logits", epsilon=0.2, mode="sample"))
+    np.testing.assert_allclose(mixed, 0.8 * wanted + 0.2 / 3, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["greedy", "sample"])
+def test_the_outputs_given_are_not_written_to(mode):
+    logits = LOGITS.copy()
+    logits.flags.writeable = False
+    log_probabilities(logits, "logits", epsilon=0.1, mode=mode)
+    np.testing.assert_array_equal(logits, LOGITS)

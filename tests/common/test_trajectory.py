@@ -1,0 +1,53 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from common.trajectory import ChunkId
+from tests.builders import make_chunk
+
+STEP_ARRAYS = (
+    "rewards",
+    "terminated",
+    "truncated",
+    "valid",
+    "acting_policy",
+    "behavior_log_prob",
+    "teacher_dist_inputs",
+    "teacher_value",
+)
+
+
+@pytest.mark.parametrize("name", STEP_ARRAYS)
+def test_an_array_of_another_shape_is_refused_by_name(name: str):
+    chunk = make_chunk()
+    with pytest.raises(ValueError, match=f"{name} has shape"):
+        dataclasses.replace(chunk, **{name: getattr(chunk, name)[:-1]})
+
+
+@pytest.mark.parametrize("kind", ["frames", "vectors"])
+def test_observations_of_other_steps_are_refused(kind):
+    longer = make_chunk(kind, num_steps=9)
+    with pytest.raises(ValueError, match=r"observations of \(9, 3\) steps != \(8, 3\)"):
+        dataclasses.replace(make_chunk(kind), observations=longer.observations)
+
+
+def test_every_checked_array_is_one_of_the_chunk():
+    names = {field.name for field in dataclasses.fields(make_chunk())}
+    others = {"chunk_id", "task_id", "policy_version", "teacher_version"}
+    assert names - others == {*STEP_ARRAYS, "observations", "actions"}
+
+
+def test_transitions_are_the_valid_rows():
+    valid = np.ones((4, 2), np.bool_)
+    valid[1, 0] = valid[3, 1] = False
+    assert make_chunk(num_steps=4, num_envs=2, valid=valid).num_transitions == 6
+
+
+def test_a_teacher_without_a_value_head_gives_none():
+    assert make_chunk(has_value=False).teacher_value is None
+
+
+def test_chunks_are_the_same_by_id():
+    assert ChunkId(1, 2, 3) == ChunkId(runner=1, incarnation=2, sequence=3)
+    assert len({ChunkId(0, 0, 0), ChunkId(0, 1, 0), ChunkId(1, 0, 0), ChunkId(0, 0, 0)}) == 3

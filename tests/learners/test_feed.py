@@ -1,0 +1,220 @@
+import dataclasses
+import threading
+from collections import deque
+
+import pytest
+
+from common.codec import CodecError, EncodedChunk, encode
+from common.replay.rate_limiter import RateLimits
+from common.replay.shard import MAX_CHUNKS_PER_SAMPLE, ReplaySample, ReplayShard
+from learners.feed import QUEUE_SIZE, DirectFeed, FeedItem, PrefetchFeed, ShardReader
+from tests.builders import make_chunk
+
+LONG_S = 30.0
+"""Never waited for, unless something is wrong."""
+
+CHUNKS = [encode(make_chunk(sequence=sequence, num_steps=4)) for sequence in range(12)]
+UNLIMITED = RateLimits(samples_per_insert=1.0, min_size_to_sample=1, error_buffer=1e9)
+
+
+def shard_with(*sequences: int) -> ReplayShard:
+    shard = ReplayShard(capacity=10**6, limits=UNLIMITED)
+    for sequence in sequences:
+        shard.insert(CHUNKS[sequence])
+    return shard
+
+
+def sequences(item: FeedItem | None) -> list[int]:
+    assert item is not None
+    return [chunk.chunk_id.sequence for chunk in item.chunks]
+
+
+class Source:
+    """Gives prepared answers, and waits in a thread of the feed's once there are no more."""
+
+    def __init__(self, *answers: ReplaySample | Exception) -> None:
+        self._answers = deque(answers)
+        self._changed = threading.Condition()
+        self._ended = False
+        self.calls = 0
+
+    def sample(self, *, cursor: int, num_samples: int) -> ReplaySample | None:
+        with self._changed:
+            self.calls += 1
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._answers or self._ended)
+            answer = self._answers.popleft() if self._answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def add(self, answer: ReplaySample) -> None:
+        with self._changed:
+            self._answers.append(answer)
+            self._changed.notify_all()
+
+    def wait_for_calls(self, number: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.calls >= number, LONG_S)
+
+    def end(self) -> None:
+        """Answer None from now on."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+
+def answer(number: int, *, chunks: list[EncodedChunk] | None = None) -> ReplaySample:
+    return ReplaySample(
+        granted=number, epoch="a", cursor=number, chunks=[] if chunks is None else chunks
+    )
+
+
+def end_threads(feed: PrefetchFeed, *sources: Source) -> None:
+    feed.close()
+    for source in sources:
+        source.end()
+    for thread in feed._threads:
+        thread.join(LONG_S)
+        assert not thread.is_alive()
+
+
+def test_a_reader_gets_every_chunk_once_decoded_and_numbered():
+    shard = shard_with(0, 1)
+    reader = ShardReader(shard, num_samples=8)
+    first = reader.read()
+    assert sequences(first) == [0, 1]
+    assert (first.first_chunk, first.granted, first.epoch) == (0, 8, shard.epoch)
+    shard.insert(CHUNKS[2])
+    second = reader.read()
+    assert (sequences(second), second.first_chunk) == ([2], 2)
+    third = reader.read()
+    assert (sequences(third), third.first_chunk, third.granted) == ([], 3, 8)
+
+
+def test_a_reader_that_must_wait_gets_none():
+    assert ShardReader(shard_with(), num_samples=8).read() is None
+
+
+def test_a_refill_comes_in_pieces():
+    shard = shard_with(*range(MAX_CHUNKS_PER_SAMPLE + 2))
+    reader = ShardReader(shard, num_samples=8)
+    pieces = [reader.read(), reader.read()]
+    assert [(piece.first_chunk, piece.granted) for piece in pieces] == [
+        (0, 0),
+        (MAX_CHUNKS_PER_SAMPLE, 8),
+    ]
+
+
+@pytest.mark.parametrize("before", [1, 2, 5])
+@pytest.mark.parametrize("after", [1, 2, 4])
+def test_a_shard_that_starts_again_is_read_from_its_first_chunk(before: int, after: int):
+    """However many chunks it has by the time it is asked, none is skipped."""
+
+    class Restarting:
+        shard = shard_with(*range(before))
+
+        def sample(self, *, cursor: int, num_samples: int) -> ReplaySample | None:
+            return self.shard.sample(cursor=cursor, num_samples=num_samples)
+
+    source = Restarting()
+    reader = ShardReader(source, num_samples=8)
+    reader.read()
+    source.shard = shard_with(*range(after))
+    items = [reader.read(), reader.read()]
+    read = [
+        (item.first_chunk + place, sequence)
+        for item in items
+        for place, sequence in enumerate(sequences(item))
+    ]
+    assert read == [(sequence, sequence) for sequence in range(after)]
+    assert {item.epoch for item in items} == {source.shard.epoch}
+    assert sum(item.granted for item in items) == source.shard.stats().sampled == 16
+
+
+def test_a_direct_feed_asks_the_shards_in_turn():
+    shards = [shard_with(0), shard_with(1), shard_with(2)]
+    feed = DirectFeed([ShardReader(shard, num_samples=1) for shard in shards])
+    assert [sequences(feed.get(0.0)) for _ in range(3)] == [[0], [1], [2]]
+    shards[1].insert(CHUNKS[3])
+    assert [sequences(feed.get(0.0)) for _ in range(3)] == [[], [3], []]
+
+
+def test_a_direct_feed_passes_over_shards_that_have_nothing():
+    shards = [shard_with(), shard_with(1), shard_with()]
+    feed = DirectFeed([ShardReader(shard, num_samples=1) for shard in shards])
+    assert sequences(feed.get(0.0)) == [1]
+    assert sequences(feed.get(0.0)) == []
+    empty = DirectFeed([ShardReader(shard_with(), num_samples=1)])
+    assert empty.get(0.0) is None
+    empty.close()
+
+
+def test_a_prefetch_feed_gives_what_its_readers_read():
+    source = Source(answer(2, chunks=CHUNKS[:2]), answer(3, chunks=CHUNKS[2:3]))
+    feed = PrefetchFeed([ShardReader(source, num_samples=1)])
+    assert [sequences(feed.get(LONG_S)) for _ in range(2)] == [[0, 1], [2]]
+    assert feed.get(0.0) is None
+    source.add(answer(4, chunks=CHUNKS[3:4]))
+    assert sequences(feed.get(LONG_S)) == [3]
+    end_threads(feed, source)
+
+
+def test_a_prefetch_feed_reads_every_shard_in_a_thread_of_its_own():
+    """A shard that lets its reader wait does not hold up the others."""
+    waiting, ready = Source(), Source(answer(1, chunks=CHUNKS[:1]))
+    feed = PrefetchFeed([ShardReader(waiting, num_samples=1), ShardReader(ready, num_samples=1)])
+    waiting.wait_for_calls(1)
+    assert sequences(feed.get(LONG_S)) == [0]
+    end_threads(feed, waiting, ready)
+
+
+def test_a_prefetch_feed_reads_no_further_than_its_queue():
+    source = Source(*(answer(number) for number in range(1, 20)))
+    feed = PrefetchFeed([ShardReader(source, num_samples=1)])
+    for taken in range(10):
+        source.wait_for_calls(taken + QUEUE_SIZE + 1)
+        assert source.calls == taken + QUEUE_SIZE + 1
+        item = feed.get(LONG_S)
+        assert item is not None
+        assert item.granted == taken + 1
+    end_threads(feed, source)
+
+
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [
+        (ConnectionError("the shard is gone"), ConnectionError),
+        (answer(1, chunks=[dataclasses.replace(CHUNKS[0], payload=CHUNKS[1].payload)]), CodecError),
+    ],
+    ids=["source", "codec"],
+)
+def test_what_breaks_in_a_reader_is_raised_in_the_learners_thread(broken, error):
+    source = Source(answer(1), broken)
+    feed = PrefetchFeed([ShardReader(source, num_samples=1)])
+    assert feed.get(LONG_S) is not None
+    with pytest.raises(error):
+        feed.get(LONG_S)
+    feed._threads[0].join(LONG_S)
+    assert not feed._threads[0].is_alive()
+    assert source.calls == 2
+
+
+def test_closing_ends_a_thread_that_waits_for_room():
+    source = Source(*(answer(number) for number in range(1, 20)))
+    feed = PrefetchFeed([ShardReader(source, num_samples=1)])
+    source.wait_for_calls(QUEUE_SIZE + 1)
+    feed.close()
+    feed._threads[0].join(LONG_S)
+    assert not feed._threads[0].is_alive()
+
+
+def test_closing_ends_a_thread_after_the_answer_it_waits_for():
+    source = Source()
+    feed = PrefetchFeed([ShardReader(source, num_samples=1)])
+    source.wait_for_calls(1)
+    feed.close()
+    source.add(answer(1))
+    feed._threads[0].join(LONG_S)
+    assert not feed._threads[0].is_alive()
+    assert source.calls == 1

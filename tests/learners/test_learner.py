@@ -1,0 +1,291 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from common.frames import FrameObservations
+from common.policies.inference import InferencePolicy
+from common.policies.policy import Policy
+from common.trajectory import TrajectoryChunk
+from learners.checkpoint import load_newest_checkpoint, save_checkpoint
+from learners.config import LearnerConfig
+from learners.feed import FeedItem
+from learners.learner import METRIC_DECAY, Learner
+from learners.objectives import ObjectiveConfig
+from tests.builders import NUM_ACTIONS, make_chunk, make_policy
+
+TOTAL = 1_000
+"""Env steps of a run."""
+
+
+def make_learner(
+    kind="vectors", *, student_seed: int = 0, capacity: int = 10_000, seed: int = 0, **config: Any
+) -> Learner:
+    values = {"batch_size": 16, "micro_batch_size": 16, "precision": "float32"} | config
+    return Learner(
+        student=make_policy(kind, seed=student_seed),
+        teacher_dist="logits",
+        objective=ObjectiveConfig.model_validate({"kl": {}}),
+        config=LearnerConfig.model_validate(values),
+        window_capacity=capacity,
+        total_env_steps=TOTAL,
+        seed=seed,
+        device=torch.device("cpu"),
+    )
+
+
+def item(*chunks: TrajectoryChunk, granted: int = 0, first: int = 0, epoch: str = "a") -> FeedItem:
+    return FeedItem(epoch=epoch, granted=granted, first_chunk=first, chunks=list(chunks))
+
+
+def labelled(sequence: int, teacher: Policy, **settings: Any) -> TrajectoryChunk:
+    """Return a chunk with the labels of a teacher that can be learnt from."""
+    chunk = make_chunk(sequence=sequence, **settings)
+    labels = InferencePolicy(teacher)(chunk.observations.values.reshape(-1, 5)).dist_inputs
+    shape = (*chunk.actions.shape, NUM_ACTIONS)
+    return make_chunk(
+        sequence=sequence,
+        teacher_dist_inputs=(5 * labels).reshape(shape).astype(np.float16),
+        **settings,
+    )
+
+
+def poisoned(sequence: int) -> TrajectoryChunk:
+    labels = np.full((8, 3, NUM_ACTIONS), np.nan, np.float16)
+    return make_chunk(sequence=sequence, teacher_dist_inputs=labels)
+
+
+def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
+    return {n: t.clone() for n, t in learner.student.network.state_dict().items()}
+
+
+def assert_same_weights(found: Learner, wanted: dict[str, torch.Tensor], **tolerance: float):
+    for name, tensor in weights_of(found).items():
+        torch.testing.assert_close(tensor, wanted[name], **(tolerance or {"rtol": 0, "atol": 0}))
+
+
+def train(learner: Learner, num_steps: int) -> None:
+    """Grant and take steps."""
+    learner.receive(item(granted=num_steps * 16, first=10**6))
+    for _ in range(num_steps):
+        assert learner.can_step
+        learner.step()
+    assert not learner.can_step
+
+
+def test_training_brings_the_student_to_its_teacher():
+    teacher = make_policy(seed=9)
+    learner = make_learner(learning_rate=0.02)
+    learner.receive(item(*(labelled(s, teacher) for s in range(4))))
+    train(learner, 1)
+    first = dict(learner.metrics)
+    train(learner, 300)
+    assert learner.metrics["loss"] < 0.1 * first["loss"]
+    assert learner.metrics["agreement"] > 0.9
+    assert first.keys() == {"loss", "kl", "agreement", "grad_norm"}
+
+
+def test_steps_are_taken_for_exactly_the_samples_granted():
+    learner = make_learner()
+    steps = []
+    for granted in (15, 1, 40, 0, 8):
+        learner.receive(item(make_chunk(), granted=granted))
+        while learner.can_step:
+            learner.step()
+        steps.append(learner.learner_steps)
+    assert steps == [0, 1, 3, 3, 4]
+    assert learner.samples == 4 * 16
+
+
+def test_granted_samples_wait_for_data():
+    learner = make_learner()
+    learner.receive(item(granted=32))
+    assert not learner.can_step
+    learner.receive(item(make_chunk()))
+    assert learner.can_step
+
+
+@pytest.mark.parametrize("kind", ["frames", "vectors"])
+@pytest.mark.parametrize("micro_batch_size", [1, 5, 16, 100])
+def test_micro_batches_give_the_step_of_the_whole_batch(kind, micro_batch_size):
+    whole, parts = make_learner(kind), make_learner(kind, micro_batch_size=micro_batch_size)
+    before = weights_of(whole)
+    for learner in (whole, parts):
+        learner.receive(item(make_chunk(kind)))
+        train(learner, 1)
+    assert_same_weights(parts, weights_of(whole), rtol=1e-3, atol=1e-6)
+    assert any((weights_of(whole)[name] != tensor).any() for name, tensor in before.items())
+    for name, value in whole.metrics.items():
+        assert parts.metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_student_learns_from_frames_scaled_as_it_acts_on_them(precision):
+    chunk = make_chunk("frames", num_steps=1, num_envs=1)
+    learner = make_learner("frames", precision=precision)
+    assert isinstance(chunk.observations, FrameObservations)
+    logits = InferencePolicy(make_policy("frames"))(chunk.observations.stacks()[0]).dist_inputs
+    p = F.log_softmax(torch.from_numpy(chunk.teacher_dist_inputs[0]).float(), -1)
+    pi = F.log_softmax(torch.from_numpy(logits), -1)
+    learner.receive(item(chunk))
+    train(learner, 1)
+    tolerance = {"float32": 1e-5, "bfloat16": 0.02}[precision]
+    wanted = float((p.exp() * (p - pi)).sum())
+    assert learner.metrics["loss"] == pytest.approx(wanted, abs=tolerance)
+
+
+def test_a_step_with_nan_is_skipped_and_counted():
+    learner = make_learner(capacity=60)
+    learner.receive(item(make_chunk()))
+    train(learner, 1)
+    before, metrics = weights_of(learner), dict(learner.metrics)
+    learner.receive(item(poisoned(1)))
+    train(learner, 2)
+    assert_same_weights(learner, before)
+    assert learner.metrics == metrics
+    assert (learner.learner_steps, learner.skipped_steps, learner.bad_steps_in_a_row) == (3, 2, 2)
+    assert learner.samples == 3 * 16
+    learner.receive(item(*(make_chunk(sequence=s) for s in range(2, 6))))
+    train(learner, 1)
+    assert (learner.learner_steps, learner.skipped_steps, learner.bad_steps_in_a_row) == (4, 2, 0)
+    assert any((weights_of(learner)[name] != tensor).any() for name, tensor in before.items())
+
+
+@pytest.mark.parametrize("kind", ["frames", "vectors"])
+def test_a_learner_resumed_from_disk_goes_on_identically(kind, tmp_path: Path):
+    chunks = [make_chunk(kind, sequence=sequence) for sequence in range(3)]
+    learner = make_learner(kind)
+    learner.receive(item(*chunks))
+    train(learner, 5)
+    save_checkpoint(tmp_path, learner.state(), step=5, keep=1)
+    state = load_newest_checkpoint(tmp_path)
+    assert state is not None
+    resumed = make_learner(kind, student_seed=7, seed=7)
+    resumed.load_state(state)
+    assert_same_weights(resumed, weights_of(learner))
+    for counter in ("learner_steps", "env_steps", "samples", "skipped_steps", "metrics"):
+        assert getattr(resumed, counter) == getattr(learner, counter), counter
+    assert resumed.window_size == 0
+    resumed.receive(item(*chunks))
+    for either in (learner, resumed):
+        train(either, 5)
+    assert_same_weights(resumed, weights_of(learner))
+    assert resumed.metrics == learner.metrics
+    assert resumed.env_steps == learner.env_steps
+
+
+def test_going_back_to_weights_keeps_counters_and_window():
+    learner = make_learner(capacity=60)
+    learner.receive(item(make_chunk()))
+    train(learner, 2)
+    state = {"network": weights_of(learner), "optimizer": learner.state()["optimizer"]}
+    train(learner, 3)
+    learner.receive(item(poisoned(1)))
+    train(learner, 1)
+    learner.load_weights(state)
+    assert_same_weights(learner, state["network"])
+    assert (learner.learner_steps, learner.skipped_steps, learner.bad_steps_in_a_row) == (6, 1, 0)
+    assert learner.window_size > 0
+
+
+def test_transitions_are_counted_once_however_often_they_come():
+    learner = make_learner()
+    chunks = [make_chunk(sequence=sequence) for sequence in range(4)]
+    sizes = [chunk.num_transitions for chunk in chunks]
+    counted = []
+    for received in (
+        item(*chunks[:2]),
+        item(*chunks[:2]),  # a refill
+        item(*chunks[1:3], first=1),  # one old, one new
+        item(granted=16, first=3),  # nothing but samples
+        item(chunks[3], first=7),  # what lay between was evicted before it was read
+        item(chunks[0], first=0, epoch="b"),  # the shard started again
+        item(chunks[3], first=7),
+    ):
+        learner.receive(received)
+        counted.append(learner.env_steps)
+    two, three, four = sum(sizes[:2]), sum(sizes[:3]), sum(sizes)
+    assert counted == [two, two, three, three, four, four + sizes[0], four + sizes[0]]
+
+
+def test_a_run_is_finished_with_its_last_transition():
+    learner = make_learner()
+    whole = make_chunk(num_steps=100, num_envs=5, end_share=0.0)
+    learner.receive(item(whole))
+    assert not learner.finished
+    learner.receive(item(whole, first=1))
+    assert learner.env_steps == TOTAL
+    assert learner.finished
+
+
+@pytest.mark.parametrize(
+    ("env_steps", "share"),
+    [(0, 1.0), (TOTAL // 4, 0.8682), (TOTAL // 2, 0.55), (TOTAL, 0.1), (2 * TOTAL, 0.1)],
+)
+def test_the_rate_falls_along_a_cosine(env_steps, share):
+    learner = make_learner(learning_rate=0.04, final_learning_rate_fraction=0.1)
+    learner.env_steps = env_steps
+    assert learner.learning_rate == pytest.approx(0.04 * share, rel=1e-4)
+
+
+def test_a_step_is_taken_at_the_rate_of_its_moment():
+    """The first step of Adam moves every weight by the rate."""
+    learner = make_learner(learning_rate=0.04, final_learning_rate_fraction=0.0)
+    learner.receive(item(make_chunk()))
+    learner.env_steps = TOTAL // 2
+    before = weights_of(learner)["head.bias"]
+    train(learner, 1)
+    moved = (weights_of(learner)["head.bias"] - before).abs()
+    torch.testing.assert_close(moved, torch.full((NUM_ACTIONS,), 0.02), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(("limit", "clipped"), [(None, False), (0.01, True)])
+def test_gradients_are_clipped_to_the_norm_asked_for(limit, clipped):
+    learner = make_learner(max_grad_norm=limit)
+    learner.receive(item(make_chunk()))
+    train(learner, 1)
+    grads = [parameter.grad.norm() for parameter in learner.student.network.parameters()]
+    norm = math.hypot(*map(float, grads))
+    assert learner.metrics["grad_norm"] > 0.01
+    wanted = 0.01 if clipped else learner.metrics["grad_norm"]
+    assert norm == pytest.approx(wanted, rel=1e-3)
+
+
+def test_metrics_are_running_means():
+    learner = make_learner()
+    learner.receive(item(make_chunk(num_steps=1, num_envs=1)))
+    train(learner, 1)
+    first = learner.metrics["loss"]
+    train(learner, 1)
+    second = learner.metrics["loss"]
+    assert METRIC_DECAY * first < second < first
+
+
+def test_published_weights_are_a_copy_with_the_counters():
+    learner = make_learner()
+    learner.receive(item(make_chunk()))
+    train(learner, 2)
+    published = learner.weights(5)
+    before = weights_of(learner)
+    train(learner, 1)
+    assert (published.version, published.learner_steps) == (5, 2)
+    assert published.env_steps == learner.env_steps
+    for name, array in published.arrays.items():
+        np.testing.assert_array_equal(array, before[name].numpy())
+
+
+def test_the_seed_decides_what_is_drawn():
+    def after(seed: int) -> dict[str, torch.Tensor]:
+        learner = make_learner(seed=seed)
+        learner.receive(item(make_chunk()))
+        train(learner, 3)
+        return weights_of(learner)
+
+    first, again, other = after(1), after(1), after(2)
+    for name, tensor in first.items():
+        assert torch.equal(tensor, again[name])
+    assert any(not torch.equal(tensor, other[name]) for name, tensor in first.items())

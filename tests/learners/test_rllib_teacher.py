@@ -1,0 +1,150 @@
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from common.errors import MismatchError, RunFailedError
+from common.policies.policy import load_policy, save_policy
+from learners.teach_config import DqnConfig, PpoConfig, TeachConfig
+from learners.teacher_search import teacher_spec
+
+CARTPOLE: dict[str, Any] = {"env_id": "CartPole-v1", "env_kwargs": {}, "name": "teacher"}
+
+TINY_DQN = TeachConfig(
+    hidden=(16, 8),
+    total_env_steps=300,
+    evaluation_episodes=2,
+    dqn=DqnConfig(batch_size=16, learning_starts=50, training_intensity=1.0),
+)
+TINY_PPO = TeachConfig(
+    algorithm="ppo",
+    hidden=(16, 8),
+    activation="tanh",
+    total_env_steps=128,
+    evaluation_episodes=2,
+    ppo=PpoConfig(batch_size=128, minibatch_size=64, num_epochs=1),
+)
+TINY_SHARED_PPO = TINY_PPO.model_copy(
+    update={"ppo": TINY_PPO.ppo.model_copy(update={"share_value_layers": True})}
+)
+
+RANDOM_RETURN = 22.0
+"""Mean return of uniformly random actions in CartPole-v1."""
+
+
+@pytest.fixture(scope="module")
+def _ray() -> Iterator[None]:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=1,
+        object_store_memory=100 * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()
+
+
+def train(config: TeachConfig, **changes: Any) -> Any:
+    # RLlib takes seconds to import, which tests that are deselected should not cost.
+    from learners.rllib_teacher import train_teacher
+
+    arguments = {"on_progress": lambda progress: None, "should_stop": lambda: False}
+    return train_teacher(config, **(CARTPOLE | arguments | changes))
+
+
+@pytest.mark.parametrize("env_id", ["FrozenLake-v1", "Pendulum-v1"])
+def test_unsuitable_environments_are_refused(env_id: str) -> None:
+    with pytest.raises(MismatchError, match=env_id):
+        train(TINY_DQN, env_id=env_id)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("_ray")
+@pytest.mark.parametrize("config", [TINY_DQN, TINY_PPO, TINY_SHARED_PPO])
+def test_the_copy_of_a_trained_rl_module_is_exact(config: TeachConfig) -> None:
+    from learners.rllib_teacher import policy_from_algorithm, running_algorithm
+
+    spec = teacher_spec(config, **CARTPOLE)
+    observations = torch.randn(100, 4)
+    with running_algorithm(config, spec) as algorithm:
+        before = policy_from_algorithm(algorithm, spec)
+        algorithm.train()
+        policy = policy_from_algorithm(algorithm, spec)
+        (result,) = algorithm.learner_group.foreach_learner(
+            lambda learner: learner.module["default_policy"].unwrapped()
+        )
+        module = result.get()
+        with torch.no_grad():
+            if config.algorithm == "dqn":
+                expected = module.compute_q_values({"obs": observations})["qf_preds"]
+                value = None
+            else:
+                expected = module.forward_inference({"obs": observations})["action_dist_inputs"]
+                value = module.compute_values({"obs": observations})
+    output = policy.network(observations)
+    torch.testing.assert_close(output.dist_inputs, expected, rtol=0, atol=1e-6)
+    torch.testing.assert_close(output.value, value, rtol=0, atol=1e-6)
+    # The learner's weights were copied, and they have moved.
+    assert not torch.equal(before.network(observations).dist_inputs, output.dist_inputs)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("_ray")
+def test_the_teacher_tells_where_it_comes_from(tmp_path: Path) -> None:
+    seen: list[Any] = []
+    policy = train(TINY_DQN, on_progress=seen.append)
+    assert policy.spec.measured["episodes"] == 2
+    assert policy.spec.measured["mean_return"] > 0
+    assert policy.spec.provenance["algorithm"] == "dqn"
+    assert policy.spec.provenance["env_steps"] == seen[-1].env_steps >= 300
+    assert [p.env_steps for p in seen] == sorted({p.env_steps for p in seen})
+    assert seen[-1].episodes > 0
+    assert seen[-1].best_return > 0
+    save_policy(policy, tmp_path / "teacher.safetensors")
+    again = load_policy(tmp_path / "teacher.safetensors")
+    assert again.spec == policy.spec
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("_ray")
+def test_training_that_is_told_to_stop_still_gives_a_teacher() -> None:
+    seen: list[Any] = []
+    policy = train(
+        TINY_DQN.model_copy(update={"total_env_steps": 10**9}),
+        on_progress=seen.append,
+        should_stop=lambda: True,
+    )
+    assert len(seen) == 1
+    assert policy.spec.provenance["env_steps"] == seen[0].env_steps
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("_ray")
+def test_the_process_is_left_as_it_was() -> None:
+    train(TINY_PPO)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("_ray")
+@pytest.mark.parametrize("config", [TINY_DQN, TINY_PPO])
+def test_diverging_training_fails_in_one_line(config: TeachConfig) -> None:
+    hot = config.model_copy(update={"learning_rate": 1e30, "activation": "relu"})
+    with pytest.raises(RunFailedError, match=r"diverged .* lower teach\.learning_rate"):
+        train(hot)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("_ray")
+def test_dqn_learns_cartpole() -> None:
+    config = TeachConfig(
+        hidden=(128, 128), total_env_steps=10_000, stop_return=150.0, evaluation_interval=1_024
+    )
+    assert train(config).spec.measured["mean_return"] > 4 * RANDOM_RETURN
