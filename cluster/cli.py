@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 the user's mistake (one line, no traceback), 1 ours, 130 s
 """
 
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -116,7 +117,8 @@ def evaluate(
     # The controller imports Ray and torch's exporters; errors above come without that wait.
     from cluster.evaluation import evaluate_student
 
-    preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=_num_gpus())
+    # Playing episodes reserves nothing for env runners and learner.
+    preparation = prepare(config, num_cpus=math.inf, num_gpus=math.inf)
     teacher = preparation.teacher or load_policy(directory.teacher)
     with _backend(address, local) as backend:
         scores = evaluate_student(config, backend, teacher, student)
@@ -200,13 +202,18 @@ def _execute(
     resumed: RunDirectory | None,
 ) -> None:
     """Prepare, then run all phases."""
-    preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=_num_gpus())
-    directory = resumed or create_run_directory(path, config)
+    # One process takes turns, and a cluster is asked for what it has once it is reached.
+    preparation = prepare(
+        config,
+        num_cpus=num_cpus_here() if address is None and not local else math.inf,
+        num_gpus=_num_gpus() if address is None else math.inf,
+    )
     reporter: Reporter = make_reporter(Console())
-    reporter.say(f"run directory: {path}")
     from cluster.controller import Controller
 
     with _backend(address, local) as backend:
+        directory = resumed or create_run_directory(path, config)
+        reporter.say(f"run directory: {path}")
         outcome = Controller(preparation, directory, backend, reporter).run()
     if not outcome.finished:
         reporter.say(

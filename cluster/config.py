@@ -1,9 +1,9 @@
 """`RunConfig`: the whole recipe, composed of what each folder owns."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_serializer, model_validator
 
 from actors.behavior import BehaviorConfig, Dagger
 from actors.config import ActorsConfig, EvaluationConfig
@@ -77,6 +77,13 @@ class RunConfig(StrictModel):
                 f"actors.unroll_length x actors.num_envs_per_runner = {self.actors.chunk_size}"
             )
         return self
+
+    @field_serializer("teach", mode="wrap")
+    def _readable(self, teach: TeachConfig | None, dump: SerializerFunctionWrapHandler) -> Any:
+        """Leave the idle algorithm's table out, which `TeachConfig` refuses to read."""
+        idle = {"dqn", "ppo"} - {teach.algorithm} if teach is not None else set()
+        tree = dump(teach)
+        return tree and {key: value for key, value in tree.items() if key not in idle}
 
     @property
     def samples_per_request(self) -> int:

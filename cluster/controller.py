@@ -9,6 +9,7 @@ is on none of them. It decides when a run ends, and it writes down what happened
 """
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,7 +112,7 @@ class Controller:
         telemetry = Telemetry(
             self._directory, teacher_return=_mean(baseline), random_return=_mean(random)
         )
-        with deferred_interrupt() as interrupt:
+        with deferred_interrupt() as interrupt, closing(telemetry), closing(self._reporter):
             self._reporter.say("starting env runners, replay and learner")
             session = self._backend.distil(preparation, teacher, self._directory.checkpoints)
             started = time.monotonic()
@@ -122,13 +123,12 @@ class Controller:
                     self._report(metrics)
                     if snapshot.finished or self._ends_early(metrics, time.monotonic() - started):
                         break
+                if interrupt.requested:
+                    self._reporter.say("stopping with a checkpoint; Ctrl-C again breaks off")
                 student = session.finish()
             except BaseException:
                 session.abort()
                 raise
-            finally:
-                telemetry.close()
-                self._reporter.close()
             save_policy(student, self._directory.student)
             return None if interrupt.requested else student
 

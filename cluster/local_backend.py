@@ -20,7 +20,7 @@ from cluster.assembly import (
 from cluster.config import RunConfig
 from cluster.prepare import Preparation, new_student
 from cluster.session import EvaluationJob, Session, Snapshot
-from common.policies.policy import Policy
+from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
 from common.replay.shard import ReplayShard
 from common.threads import set_threads
 from common.weights import WeightStore
@@ -51,11 +51,13 @@ class LocalBackend:
         """Build all parts here."""
         config = preparation.config
         student = new_student(config, preparation.environment, teacher.spec)
+        # The learner takes its copy to the GPU where there is one.
+        trained = policy_from_bytes(*policy_to_bytes(student))
         shards = [build_shard(config, preparation.limits) for _ in range(config.replay.num_shards)]
         store = WeightStore()
         trainer = build_trainer(
             config,
-            student=student,
+            student=trained,
             teacher_dist=teacher.spec.dist,
             feed=DirectFeed(build_readers(config, list(shards))),
             publish=store.publish,
@@ -73,7 +75,7 @@ class LocalBackend:
             )
             for index in range(config.actors.num_env_runners)
         ]
-        return LocalSession(student, collectors, shards, trainer)
+        return LocalSession(trained, collectors, shards, trainer)
 
     def close(self) -> None:
         """Do nothing: nothing was started."""
@@ -108,7 +110,7 @@ class LocalSession:
     def finish(self) -> Policy:
         """Save a last checkpoint and return the student."""
         self.trainer.close()
-        return self.student
+        return policy_from_bytes(*policy_to_bytes(self.student))
 
     def abort(self) -> None:
         """Do nothing: nothing runs between two polls."""

@@ -3,12 +3,14 @@
 from dataclasses import dataclass, replace
 
 from actors.environments import EnvironmentSpec, make_environment
+from actors.environments.gymnasium_env import GymnasiumConfig
 from cluster.config import RunConfig
 from common.errors import MismatchError, ResourceError
 from common.policies.policy import Policy, new_policy
 from common.policies.spec import PolicySpec
 from common.replay.rate_limiter import RateLimits
 from common.teachers import load_teacher
+from learners.teacher_search import teacher_spec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,7 +44,7 @@ def prepare(config: RunConfig, *, num_cpus: float, num_gpus: float) -> Preparati
     env = make_environment(config.env, num_envs=1)
     environment = env.spec
     env.close()
-    teacher = None
+    teacher: Policy | None = None
     warnings: list[str] = []
     if config.teacher is not None:
         teacher = load_teacher(config.teacher.path, format=config.teacher.format)
@@ -51,16 +53,17 @@ def prepare(config: RunConfig, *, num_cpus: float, num_gpus: float) -> Preparati
             teacher = Policy(spec, teacher.network)
         _check_teacher(teacher.spec, environment, config)
         warnings += _provenance_warnings(teacher.spec, config)
-        student = new_student(config, environment, teacher.spec)
-        if student.num_parameters >= teacher.num_parameters:
-            warnings.append(
-                f"the student ({student.num_parameters:,} parameters) is not smaller than its "
-                f"teacher ({teacher.num_parameters:,})"
-            )
+    outline = teacher or _untrained_teacher(config)
+    student = new_student(config, environment, outline.spec)
+    if student.num_parameters >= outline.num_parameters:
+        warnings.append(
+            f"the student ({student.num_parameters:,} parameters) is not smaller than its "
+            f"teacher ({outline.num_parameters:,})"
+        )
     limits = config.replay.limits(
         insert_size=config.actors.chunk_size, sample_size=config.samples_per_request
     )
-    _check_resources(config, num_cpus, num_gpus)
+    check_resources(config, num_cpus=num_cpus, num_gpus=num_gpus)
     return Preparation(
         config=config,
         environment=environment,
@@ -96,6 +99,19 @@ def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: Policy
     return new_policy(spec, seed=config.seed)
 
 
+def _untrained_teacher(config: RunConfig) -> Policy:
+    """Return the teacher that `[teach]` will train, with fresh weights."""
+    assert config.teach is not None
+    assert isinstance(config.env, GymnasiumConfig)
+    spec = teacher_spec(
+        config.teach,
+        env_id=config.env.id,
+        env_kwargs=config.env.kwargs,
+        name=f"{config.name}-teacher",
+    )
+    return new_policy(spec, seed=config.teach.seed)
+
+
 def _check_teacher(teacher: PolicySpec, environment: EnvironmentSpec, config: RunConfig) -> None:
     name = f"teacher {teacher.name}"
     expected, given = teacher.observation, environment.observation
@@ -125,7 +141,12 @@ def _provenance_warnings(teacher: PolicySpec, config: RunConfig) -> list[str]:
     ]
 
 
-def _check_resources(config: RunConfig, num_cpus: float, num_gpus: float) -> None:
+def check_resources(config: RunConfig, *, num_cpus: float, num_gpus: float) -> None:
+    """Hold what the recipe reserves against what there is.
+
+    Raises:
+        ResourceError: it reserves more.
+    """
     actors = config.actors
     needed = actors.num_env_runners * actors.num_cpus_per_runner + config.learner.num_cpus
     if needed > num_cpus:

@@ -1,18 +1,19 @@
 """The same parts as Ray actors, supervised: what dies is started again, within bounds."""
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
 from actors.collector import CollectorStats
 from actors.evaluator import EvaluationResult
 from cluster.config import RunConfig
-from cluster.prepare import Preparation, new_student
+from cluster.prepare import Preparation, check_resources, new_student
 from cluster.ray_actors import (
     RAY_ENV_RUNNER,
     RAY_LEARNER,
@@ -23,8 +24,9 @@ from cluster.ray_actors import (
     PolicyBytes,
     Reference,
 )
+from cluster.ray_errors import one_line, own_error
 from cluster.session import EvaluationJob, Session, Snapshot
-from common.errors import RunFailedError
+from common.errors import ResourceError, RunFailedError, StillhouseError
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
 from common.replay.shard import ShardStats
 from common.threads import set_threads
@@ -34,12 +36,18 @@ logger = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 512 * 2**20
 POLL_S = 1.0
+START_TIMEOUT_S = 300.0
 STATS_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 60.0
 
 
 class RayBackend:
-    """Runs on a Ray cluster; without an address, on one that it starts on this machine."""
+    """Runs on a Ray cluster; without an address, on one that it starts on this machine.
+
+    Raises:
+        ResourceError: there is no cluster at `address` that this process can use.
+        RunFailedError: Ray does not start on this machine.
+    """
 
     def __init__(self, *, address: str | None, num_cpus: int) -> None:
         set_threads(1)
@@ -50,15 +58,15 @@ class RayBackend:
             "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
         }
         if address is None:
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                **common,
-            )
-        else:
-            ray.init(address=address, **common)
+            common |= {
+                "num_cpus": num_cpus,
+                "object_store_memory": OBJECT_STORE_BYTES,
+                "include_dashboard": False,
+            }
+        try:
+            ray.init(address=address or "local", **common)
+        except (OSError, RuntimeError, ValueError, RayError) as error:
+            raise _start_error(address, error) from error
 
     def evaluate(self, config: RunConfig, job: EvaluationJob) -> EvaluationResult:
         """Share the episodes among tasks."""
@@ -67,23 +75,34 @@ class RayBackend:
         policy = None if job.policy is None else policy_to_bytes(job.policy)
         reference = None if job.reference is None else policy_to_bytes(job.reference)
         base, extra = divmod(job.num_episodes, workers)
-        results: list[EvaluationResult] = ray.get(
-            [
-                RAY_PLAY.remote(
-                    recipe,
-                    policy,
-                    reference,
-                    base + (index < extra),
-                    job.seed + 1_000 * index,
-                    -(-job.num_observations // workers),
-                )
-                for index in range(workers)
-            ]
-        )
+        shares = [
+            RAY_PLAY.remote(
+                recipe,
+                policy,
+                reference,
+                base + (index < extra),
+                job.seed + 1_000 * index,
+                -(-job.num_observations // workers),
+            )
+            for index in range(workers)
+        ]
+        try:
+            results: list[EvaluationResult] = ray.get(shares)
+        except RayError as error:
+            raise own_error("an evaluation failed", error) from error
         return _together(results)
 
     def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> Session:
-        """Start all actors."""
+        """Start all actors.
+
+        Raises:
+            ResourceError: the cluster is too small for the recipe, or too busy.
+            RunFailedError: the learner does not start.
+        """
+        there = ray.cluster_resources()
+        check_resources(
+            preparation.config, num_cpus=there.get("CPU", 0.0), num_gpus=there.get("GPU", 0.0)
+        )
         return RaySession(preparation, teacher, checkpoints)
 
     def close(self) -> None:
@@ -122,7 +141,7 @@ class RaySession:
         self._learner_restarts = 0
         self._runner_restarts = 0
         self._start_learner()
-        self._trainer_stats: TrainerStats = ray.get(self._learner.stats.remote())
+        self._trainer_stats = self._first_stats()
         self._runners = [
             self._start_runner(index, incarnation=0)
             for index in range(config.actors.num_env_runners)
@@ -149,19 +168,24 @@ class RaySession:
         )
 
     def finish(self) -> Policy:
-        """Stop the loops, fetch the student, end the actors."""
-        stopping = [self._learner.stop.remote()]
-        stopping += [runner.actor.stop.remote() for runner in self._runners]
-        ray.wait(stopping, num_returns=len(stopping), timeout=STATS_TIMEOUT_S)
-        ray.get(self._learner_loop, timeout=STOP_TIMEOUT_S)
-        student: PolicyBytes = ray.get(self._learner.student.remote(), timeout=STOP_TIMEOUT_S)
+        """Stop the loops, fetch the student, end the actors.
+
+        A learner that is dead starts again from its newest checkpoint to hand the student over.
+        """
+        while (student := self._stop()) is None:
+            pass
         self.abort()
         return policy_from_bytes(*student)
 
     def abort(self) -> None:
-        """Kill all actors."""
-        actors = [runner.actor for runner in self._runners]
-        for actor in [*actors, self._learner, *self._shards, self._store]:
+        """Kill all actors: those that call first, so that none calls one that is dead."""
+        callers = [*(runner.actor for runner in self._runners), self._learner]
+        for actor in callers:
+            ray.kill(actor)
+        # A call to a dead actor fails at once: this waits until all of them are.
+        calls = [actor.pid.remote() for actor in callers]
+        ray.wait(calls, num_returns=len(calls), timeout=STATS_TIMEOUT_S)
+        for actor in [*self._shards, self._store]:
             ray.kill(actor)
 
     def runner_pid(self, index: int) -> int:
@@ -173,6 +197,40 @@ class RaySession:
         """Return the process id of the learner."""
         pid: int = ray.get(self._learner.pid.remote())
         return pid
+
+    def _first_stats(self) -> TrainerStats:
+        """Wait until the learner has started and return its counters."""
+        while True:
+            try:
+                stats: TrainerStats = ray.get(self._learner.stats.remote(), timeout=START_TIMEOUT_S)
+            except GetTimeoutError:
+                raise ResourceError(
+                    f"the learner did not start within {START_TIMEOUT_S:g} s: the cluster has "
+                    f"not {self._config.learner.num_cpus:g} CPUs and "
+                    f"{self._config.learner.num_gpus:g} GPUs free; wait, or ask for fewer"
+                ) from None
+            except RayError as error:
+                self._restart_learner(error)
+            else:
+                return stats
+
+    def _stop(self) -> PolicyBytes | None:
+        """Ask all loops to stop and return the student, or None where the learner was dead."""
+        stopping = [self._learner.stop.remote()]
+        stopping += [runner.actor.stop.remote() for runner in self._runners]
+        ray.wait(stopping, num_returns=len(stopping), timeout=STATS_TIMEOUT_S)
+        try:
+            ray.get(self._learner_loop, timeout=STOP_TIMEOUT_S)
+            student: PolicyBytes = ray.get(self._learner.student.remote(), timeout=STOP_TIMEOUT_S)
+        except GetTimeoutError:
+            raise RunFailedError(
+                f"the learner did not stop within {STOP_TIMEOUT_S:g} s; go on from its newest "
+                f"checkpoint with stillhouse resume"
+            ) from None
+        except RayError as error:
+            self._restart_learner(error)
+            return None
+        return student
 
     def _start_learner(self) -> None:
         learner = self._config.learner
@@ -204,29 +262,36 @@ class RaySession:
         """Return whether the learner's loop ended as it should; start it again if it died."""
         try:
             ray.get(self._learner_loop)
-        except RayTaskError as error:
-            raise RunFailedError(f"the learner failed: {error.cause}") from error
-        except RayActorError as error:
-            self._learner_restarts += 1
-            if self._learner_restarts > self._config.learner.max_restarts:
-                raise RunFailedError(
-                    f"the learner died {self._learner_restarts} times; the last time: {error}"
-                ) from error
-            logger.warning("the learner died; starting it from the newest checkpoint")
-            self._start_learner()
+        except RayError as error:
+            self._restart_learner(error)
             return False
         return True
+
+    def _restart_learner(self, error: RayError) -> None:
+        """Start the learner again where it died; what it raised itself ends the run."""
+        if isinstance(error, RayTaskError):
+            raise own_error("the learner failed", error) from error
+        self._learner_restarts += 1
+        if self._learner_restarts > self._config.learner.max_restarts:
+            raise RunFailedError(
+                f"the learner died {self._learner_restarts} times; the last time: {one_line(error)}"
+            ) from error
+        logger.warning("the learner died; starting it from the newest checkpoint")
+        # One that only cannot be reached must not write checkpoints beside the new one.
+        ray.kill(self._learner)
+        self._start_learner()
 
     def _mend_runner(self, index: int) -> None:
         """Start an env runner again whose loop ended; it never ends by itself."""
         runner = self._runners[index]
         try:
             ray.get(runner.loop)
-        except (RayTaskError, RayActorError) as error:
+        except RayError as error:
             self._runner_restarts += 1
             if self._runner_restarts > self._config.actors.max_restarts:
                 raise RunFailedError(
-                    f"env runners died {self._runner_restarts} times; the last time: {error}"
+                    f"env runners died {self._runner_restarts} times; the last time: "
+                    f"{one_line(error)}"
                 ) from error
             logger.warning("env runner %d died; starting it again", index)
             ray.kill(runner.actor)
@@ -243,20 +308,29 @@ class RaySession:
         for runner in self._runners:
             if runner.stats is not None:  # episodes are reported once
                 runner.stats = replace(runner.stats, episodes=())
+        values: dict[Reference, Any] = {}
         for reference in answered:
-            try:
-                value = ray.get(reference)
-            except RayActorError:
-                continue  # the next poll sees that its loop ended
-            index = pending.get(reference)
-            if index is None:
+            with suppress(RayError):  # the next poll sees that its loop ended
+                values[reference] = ray.get(reference)
+        for reference, index in pending.items():
+            if reference not in values:
                 continue
             if index < 0:
-                self._trainer_stats = value
+                self._trainer_stats = values[reference]
             else:
-                self._runners[index].stats = value
-        if all(reference in answered for reference in shards):
-            self._shard_stats = ray.get(shards)
+                self._runners[index].stats = values[reference]
+        if all(reference in values for reference in shards):
+            self._shard_stats = [values[reference] for reference in shards]
+
+
+def _start_error(address: str | None, error: Exception) -> StillhouseError:
+    """Return why there is no cluster to work on."""
+    if address is None:
+        return RunFailedError(f"Ray does not start on this machine ({one_line(error)})")
+    return ResourceError(
+        f"--address {address}: cannot use a Ray cluster there ({one_line(error)}); give the "
+        f"address of a running one"
+    )
 
 
 def _together(results: list[EvaluationResult]) -> EvaluationResult:

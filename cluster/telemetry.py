@@ -1,6 +1,7 @@
 """Turns snapshots into named metrics and writes them: JSON lines and TensorBoard."""
 
 import json
+import math
 import time
 from collections import deque
 from pathlib import Path
@@ -58,6 +59,8 @@ class Telemetry:
             )
         metrics = self._name(snapshot) | self._rates() | self._student()
         metrics["time/elapsed_s"] = now - self._started
+        # JSON has no NaN and no infinity; a figure that is neither says nothing anyway.
+        metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(metrics, allow_nan=False) + "\n")
         for name, value in metrics.items():

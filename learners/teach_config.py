@@ -14,11 +14,11 @@ from common.config import StrictModel
 class DqnConfig(StrictModel):
     """The recipe's `[teach.dqn]`: double DQN (van Hasselt et al. 2016) without duelling."""
 
-    batch_size: PositiveInt = 128
+    batch_size: PositiveInt = 64
     """Transitions in one update."""
-    training_intensity: float = Field(default=32.0, gt=0)
+    training_intensity: float = Field(default=16.0, gt=0)
     """Transitions replayed for one that is sampled; RLlib rounds it to whole updates."""
-    rollout_fragment_length: PositiveInt = 8
+    rollout_fragment_length: PositiveInt = 4
     """Steps of each environment copy between two rounds of updates; at least `n_step`."""
     learning_starts: int = Field(default=1_000, ge=0)
     """Env steps before the first update."""
@@ -26,11 +26,11 @@ class DqnConfig(StrictModel):
     """Transitions that are kept; the oldest episodes go first."""
     prioritized: bool = False
     """Replay by TD error (Schaul et al. 2016) instead of uniformly."""
-    target_update_interval: PositiveInt = 500
+    target_update_interval: PositiveInt = 250
     """Env steps between two copies of the network to the target network."""
     double_q: bool = True
     """Choose the next action by the network and value it by the target network."""
-    n_step: PositiveInt = 1
+    n_step: PositiveInt = 3
     """Rewards summed before the target bootstraps."""
     epsilon_initial: float = Field(default=1.0, ge=0, le=1)
     """Share of random actions at the start."""
@@ -97,7 +97,7 @@ class TeachConfig(StrictModel):
     total_env_steps: PositiveInt = 100_000
     """Training ends after so many env steps at the latest."""
     stop_return: float | None = None
-    """Training ends when two greedy evaluations in a row reach this mean return; None: never."""
+    """Training ends when two greedy evaluations of the same weights reach this; None: never."""
     max_duration_s: float = Field(default=600.0, gt=0)
     """Training ends after so many seconds at the latest."""
     learning_rate: float = Field(default=1e-3, gt=0)
@@ -106,7 +106,7 @@ class TeachConfig(StrictModel):
     """Discount per env step."""
     num_envs_per_runner: PositiveInt = 8
     """Environment copies that are stepped together."""
-    evaluation_interval: PositiveInt = 2_048
+    evaluation_interval: PositiveInt = 1_024
     """Env steps between two greedy evaluations."""
     evaluation_episodes: PositiveInt = 20
     """Episodes of a greedy evaluation."""

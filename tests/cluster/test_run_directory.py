@@ -1,0 +1,120 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from cluster.run_directory import (
+    RunDirectory,
+    check_new_directory,
+    create_run_directory,
+    open_run_directory,
+    write_json,
+)
+from common.errors import ConfigError, RunDirectoryError
+from tests.cartpole import load_config
+
+
+def test_everything_lies_in_the_directory_under_the_documented_name(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    names = {
+        "recipe": "recipe.toml",
+        "metrics": "metrics.jsonl",
+        "tensorboard": "tensorboard",
+        "checkpoints": "checkpoints",
+        "teacher": "teacher.safetensors",
+        "student": "student.safetensors",
+        "onnx": "student.onnx",
+        "evaluation": "evaluation.json",
+    }
+    for attribute, name in names.items():
+        assert getattr(directory, attribute) == tmp_path / name
+
+
+def test_a_new_run_directory_holds_its_recipe_and_opens_again(tmp_path: Path) -> None:
+    config = load_config(tmp_path)
+    path = tmp_path / "deep" / "run"
+    directory = create_run_directory(path, config)
+    assert [entry.name for entry in path.iterdir()] == ["recipe.toml"]
+    assert open_run_directory(path, []) == (directory, config)
+
+
+def test_an_empty_folder_will_do(tmp_path: Path) -> None:
+    config = load_config(tmp_path)
+    (tmp_path / "run").mkdir()
+    assert create_run_directory(tmp_path / "run", config).recipe.is_file()
+
+
+@pytest.mark.parametrize("content", ["recipe.toml", ".hidden"])
+def test_a_folder_that_holds_something_is_refused_and_left_alone(
+    content: str, tmp_path: Path
+) -> None:
+    config = load_config(tmp_path)
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / content).write_text("precious")
+    with pytest.raises(RunDirectoryError, match=r"taken: not an empty folder; .*--run-dir"):
+        create_run_directory(taken, config)
+    assert [(path.name, path.read_text()) for path in taken.iterdir()] == [(content, "precious")]
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(RunDirectoryError, match="not an empty folder"):
+        check_new_directory(file)
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    config = load_config(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(RunDirectoryError, match=r"run: cannot write there \("):
+        create_run_directory(tmp_path / "file" / "run", config)
+
+
+def test_a_folder_without_a_run_is_not_opened(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(RunDirectoryError, match=r"no run directory .*recipe.toml"):
+            open_run_directory(path, [])
+
+
+def test_overrides_change_a_run_that_is_opened_but_not_its_recipe(tmp_path: Path) -> None:
+    config = load_config(tmp_path)
+    directory = create_run_directory(tmp_path / "run", config)
+    before = directory.recipe.read_bytes()
+    _, changed = open_run_directory(directory.path, ["total_env_steps=77"])
+    assert changed == config.model_copy(update={"total_env_steps": 77})
+    assert directory.recipe.read_bytes() == before
+    with pytest.raises(ConfigError, match="total_env_steps = 0"):
+        open_run_directory(directory.path, ["total_env_steps=0"])
+
+
+def test_json_is_written_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    write_json(path, {"a": 1})
+    write_json(path, {"share": None, "name": "ε"})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"share": None, "name": "ε"}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_json_leaves_the_former_file(tmp_path: Path) -> None:
+    path = tmp_path / "evaluation.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="nan"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_kill_while_json_is_written_leaves_the_former_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "evaluation.json"
+    write_json(path, {"a": 1})
+
+    def killed(source: object, target: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cluster.run_directory.os.replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
