@@ -60,6 +60,20 @@ def build_readers(config: RunConfig, sources: list[ChunkSource]) -> list[ShardRe
     return [ShardReader(source, num_samples=config.samples_per_request) for source in sources]
 
 
+def build_learner(config: RunConfig, student: Policy, teacher_dist: DistKind) -> Learner:
+    """Build the learner; it trains `student` in place."""
+    return Learner(
+        student=student,
+        teacher_dist=teacher_dist,
+        objective=config.objective,
+        config=config.learner,
+        window_capacity=config.replay.capacity,
+        total_env_steps=config.total_env_steps,
+        seed=config.seed,
+        device=torch.device("cuda" if config.learner.num_gpus > 0 else "cpu"),
+    )
+
+
 def build_trainer(
     config: RunConfig,
     *,
@@ -70,18 +84,13 @@ def build_trainer(
     checkpoints: Path,
 ) -> Trainer:
     """Build the learner and its loop."""
-    on_gpu = config.learner.num_gpus > 0
-    learner = Learner(
-        student=student,
-        teacher_dist=teacher_dist,
-        objective=config.objective,
+    return Trainer(
+        build_learner(config, student, teacher_dist),
+        feed,
+        publish=publish,
         config=config.learner,
-        window_capacity=config.replay.capacity,
-        total_env_steps=config.total_env_steps,
-        seed=config.seed,
-        device=torch.device("cuda" if on_gpu else "cpu"),
+        checkpoints=checkpoints,
     )
-    return Trainer(learner, feed, publish=publish, config=config.learner, checkpoints=checkpoints)
 
 
 def play_episodes(

@@ -1,4 +1,4 @@
-"""The command line: `stillhouse run | check | evaluate | teach | resume | export`.
+"""The command line: `stillhouse run | check | evaluate | teach | resume | export | bench`.
 
 Exit codes: 0 done, 2 the user's mistake (one line, no traceback), 1 ours, 130 stopped by Ctrl-C.
 """
@@ -33,6 +33,7 @@ from common.threads import set_threads
 
 INTERRUPTED = 130
 RUNS = Path("runs")
+PONG = Path("deploy/recipes/pong.toml")
 
 app = typer.Typer(
     add_completion=False,
@@ -153,6 +154,42 @@ def teach(
         f"{out}: mean greedy return {teacher.spec.measured['mean_return']:.1f} over "
         f"{teacher.spec.measured['episodes']} episodes"
     )
+
+
+@app.command()
+def bench(
+    recipe: Annotated[Path, typer.Option(help="The recipe whose road is measured.")] = PONG,
+    overrides: Overrides = None,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Of an end-to-end measurement.")] = 20.0,
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 5,
+    out: Annotated[Path | None, typer.Option(help="Write all figures there, as JSON.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the parts of a recipe alone, and the whole, on this machine."""
+    config = load_recipe(recipe, overrides or [])
+    preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=_num_gpus())
+    if preparation.teacher is None:
+        raise ConfigError(f"{recipe}: bench needs a [teacher] with a path")
+    from cluster.bench.report import run_bench
+    from cluster.ray_backend import RayBackend
+
+    errors = Console(stderr=True)
+    report = run_bench(
+        preparation,
+        preparation.teacher,
+        lambda: RayBackend(address=None, num_cpus=num_cpus_here()),
+        num_cores=num_cpus_here(),
+        seconds=seconds,
+        rounds=rounds,
+        say=lambda text: errors.print(text, markup=False),
+    )
+    if out is not None:
+        write_json(out, report.as_json())
+    if as_json:
+        print(json.dumps(report.as_json()))
+        return
+    for table in report.tables():
+        Console().print(table)
 
 
 @app.command()

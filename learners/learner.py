@@ -14,6 +14,7 @@ from common.policies.inference import hardware_has_bfloat16
 from common.policies.policy import Policy
 from common.policies.spec import DistKind
 from common.weights import PolicyWeights, weights_of
+from learners.batch import DistillBatch
 from learners.config import LearnerConfig
 from learners.feed import FeedItem
 from learners.objectives import ObjectiveConfig
@@ -58,7 +59,7 @@ class Learner:
         frames = len(student.spec.observation.shape) == 3
         self._layout = torch.channels_last if frames else torch.contiguous_format
         self._network = student.network.to(device).train()
-        self._network.to(memory_format=self._layout)  # type: ignore[call-overload]  # torch's stub lacks it
+        self._network.set_layout(self._layout)
         self._scale = student.spec.observation.scale
         self._bfloat16 = _computes_in_bfloat16(config, student, device)
         self._optimizer = torch.optim.Adam(
@@ -95,7 +96,7 @@ class Learner:
     def step(self) -> None:
         """Take one gradient step; a step whose gradient is not finite is skipped and counted."""
         config = self._config
-        batch = self._window.sample(self._rng, config.batch_size)
+        batch = self.draw(config.batch_size)
         self._budget -= config.batch_size
         self.samples += config.batch_size
         self._optimizer.zero_grad(set_to_none=True)
@@ -128,6 +129,10 @@ class Learner:
             group["lr"] = self.learning_rate
         self._optimizer.step()
         self._keep_metrics({**sums, "grad_norm": norm})
+
+    def draw(self, batch_size: int) -> DistillBatch:
+        """Draw a batch from the window."""
+        return self._window.sample(self._rng, batch_size)
 
     @property
     def learning_rate(self) -> float:

@@ -42,6 +42,10 @@ class PolicyNetwork(nn.Module):
     def first_layers(self) -> list[nn.Module]:
         """Return the layers that see the observation (an input scale can be folded into them)."""
 
+    def set_layout(self, layout: torch.memory_format) -> None:
+        """Keep the weights in this memory layout, in place."""
+        self.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
+
     def initialise(self) -> None:
         """Draw fresh weights: orthogonal (Saxe et al. 2014), gain √2 before hidden activations.
 

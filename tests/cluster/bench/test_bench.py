@@ -1,0 +1,115 @@
+"""The bench measures real work, and its figures follow from its parts by their definitions."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from cluster.bench.parts import Part, build_parts
+from cluster.bench.report import BenchReport, run_bench
+from cluster.prepare import Preparation, prepare
+from cluster.session import Backend
+from tests.cartpole import load_config
+
+FIGURES = {
+    "efficiency",
+    "overlap",
+    "collector",
+    "inference",
+    "training_step",
+    "bytes_per_transition",
+    "gather",
+    "data_wait",
+    "samples_per_insert",
+    "transitions_per_s",
+    "samples_per_s",
+}
+
+
+@pytest.fixture
+def preparation(tmp_path: Path) -> Preparation:
+    return prepare(load_config(tmp_path), num_cpus=2, num_gpus=0)
+
+
+def test_every_part_does_work_that_can_be_measured(preparation: Preparation) -> None:
+    assert preparation.teacher is not None
+    speeds = {
+        part.name: part.measure(0.02) for part in build_parts(preparation, preparation.teacher)
+    }
+    assert {"environment", "env_runner", "teacher_forward", "training_step"} <= speeds.keys()
+    assert all(speed > 0 for speed in speeds.values()), speeds
+    assert speeds["env_runner"] < speeds["environment"] * 1.5
+
+
+def test_a_part_counts_units_by_the_second() -> None:
+    ticks: list[int] = []
+
+    def work() -> float:
+        ticks.append(1)
+        return 3.0
+
+    seconds = 0.05
+    speed = Part("p", "units", work).measure(seconds)
+    assert speed <= 3.0 * len(ticks) / seconds
+
+
+def test_the_figures_follow_their_definitions(preparation: Preparation) -> None:
+    parts = {
+        "environment": [2_000.0, 2_000.0, 9_000.0],
+        "env_runner_without_networks": [1_900.0],
+        "teacher_forward": [8_000.0],
+        "student_forward": [16_000.0],
+        "teacher_forward_float32_contiguous": [4_000.0],
+        "teacher_forward_bfloat16_contiguous": [10_000.0],
+        "training_step": [40_000.0],
+        "gather": [4e9],
+        "memcpy": [8e9],
+    }
+    whole = {
+        "transitions_per_s": [1_000.0],
+        "samples_per_s": [8_000.0],
+        "collectors_alone_per_s": [4_000.0],
+        "bytes_per_transition": [60.0],
+        "data_wait": [0.01],
+        "samples_per_insert": [8.0],
+    }
+    config = preparation.config
+    figures = BenchReport(config=config, num_cores=2, parts=parts, whole=whole).figures()
+    needed = 1 / 2_000 + 1 / 8_000 + 1 / 16_000 + 8 / 40_000
+    assert figures.keys() == FIGURES
+    assert figures["efficiency"] == pytest.approx(1_000 / (2 / needed))
+    assert figures["overlap"] == pytest.approx(1_000 / min(4_000, 40_000 / 8))
+    assert figures["collector"] == pytest.approx(0.95)
+    assert figures["inference"] == pytest.approx(0.8)
+    assert figures["gather"] == pytest.approx(0.5)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_round_on_ray_gives_every_figure(preparation: Preparation, ray_backend: Backend) -> None:
+    class Kept:
+        """The test's backend, which the bench must not end before its time."""
+
+        evaluate = ray_backend.evaluate
+        distil = ray_backend.distil
+
+        def close(self) -> None:
+            """Leave it to the test."""
+
+    assert preparation.teacher is not None
+    said: list[str] = []
+    report = run_bench(
+        preparation,
+        preparation.teacher,
+        Kept,
+        num_cores=2,
+        seconds=2.0,
+        rounds=1,
+        say=said.append,
+    )
+    figures = json.loads(json.dumps(report.as_json()))
+    assert figures.keys() >= FIGURES
+    assert figures["transitions_per_s"] > 0
+    assert figures["samples_per_insert"] == pytest.approx(8.0, rel=0.5)
+    assert report.tables()
+    assert said[-1] == "round 1 of 1"
