@@ -22,8 +22,10 @@ from cluster.progress import Reporter, make_reporter
 from cluster.run_directory import (
     RunDirectory,
     check_new_directory,
+    check_writable,
     create_run_directory,
     open_run_directory,
+    save_recipe,
     write_json,
 )
 from cluster.session import Backend
@@ -82,6 +84,7 @@ def resume(
 ) -> None:
     """Go on with a run from its newest checkpoint."""
     directory, config = open_run_directory(run_dir, overrides or [])
+    save_recipe(directory, config)
     _execute(config, run_dir, address=address, local=local, resumed=directory)
 
 
@@ -143,12 +146,13 @@ def teach(
         raise ConfigError(f"{recipe}: has no [teach] table, so there is no teacher to train")
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out {out}: a policy file's name ends in .safetensors")
+    check_writable(out)
     prepare(config, num_cpus=num_cpus_here(), num_gpus=_num_gpus())
     from cluster.controller import train_teacher_for
 
     reporter = make_reporter(Console())
     with _backend(None, local=False):
-        teacher = train_teacher_for(config, reporter)
+        teacher, _ = train_teacher_for(config, reporter)
     save_policy(teacher, out)
     reporter.say(
         f"{out}: mean greedy return {teacher.spec.measured['mean_return']:.1f} over "
@@ -212,6 +216,7 @@ def export(
     path = RunDirectory(source).student if source.is_dir() else source
     policy = load_teacher(path)
     target = out or path.with_suffix(f".{format}")
+    check_writable(target)
     EXPORT_FORMATS[format](policy, target)
     print(f"{target}: {target.stat().st_size:,} bytes")
 

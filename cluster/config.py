@@ -71,6 +71,11 @@ class RunConfig(StrictModel):
             )
         if self.teach is not None and self.env.family != "gymnasium":
             raise ValueError("teach: training a teacher needs env.family = 'gymnasium'")
+        if self.replay.num_shards > self.actors.num_env_runners:
+            raise ValueError(
+                f"replay.num_shards = {self.replay.num_shards}: more than the "
+                f"{self.actors.num_env_runners} env runners that could fill them"
+            )
         if self.replay.capacity < 2 * self.actors.chunk_size:
             raise ValueError(
                 f"replay.capacity = {self.replay.capacity}: must hold two chunks of "

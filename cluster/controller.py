@@ -85,7 +85,9 @@ class Controller:
     def _teach(self) -> Policy:
         if self._directory.teacher.exists():
             return load_policy(self._directory.teacher)
-        teacher = train_teacher_for(self._config, self._reporter)
+        teacher, interrupted = train_teacher_for(self._config, self._reporter)
+        if interrupted:  # a half-trained teacher is not what the recipe asks for
+            raise KeyboardInterrupt
         save_policy(teacher, self._directory.teacher)
         return teacher
 
@@ -197,10 +199,13 @@ class Controller:
             )
 
 
-def train_teacher_for(config: RunConfig, reporter: Reporter) -> Policy:
+def train_teacher_for(config: RunConfig, reporter: Reporter) -> tuple[Policy, bool]:
     """Train the teacher that the recipe's `[teach]` describes.
 
     The first Ctrl-C ends the training with the best teacher so far.
+
+    Returns:
+        The teacher, and whether the training was ended by Ctrl-C.
     """
     # RLlib takes seconds to import; only runs that train a teacher pay for it.
     from learners.rllib_teacher import TeachProgress, train_teacher
@@ -220,7 +225,7 @@ def train_teacher_for(config: RunConfig, reporter: Reporter) -> Policy:
     reporter.say(f"training a {teach.algorithm.upper()} teacher of {env.id} with RLlib")
     with deferred_interrupt() as interrupt:
         try:
-            return train_teacher(
+            teacher = train_teacher(
                 teach,
                 env_id=env.id,
                 env_kwargs=env.kwargs,
@@ -228,6 +233,7 @@ def train_teacher_for(config: RunConfig, reporter: Reporter) -> Policy:
                 on_progress=on_progress,
                 should_stop=lambda: interrupt.requested,
             )
+            return teacher, interrupt.requested
         finally:
             reporter.close()
 

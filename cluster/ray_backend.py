@@ -1,6 +1,7 @@
 """The same parts as Ray actors, supervised: what dies is started again, within bounds."""
 
 import logging
+import socket
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 512 * 2**20
 POLL_S = 1.0
+CONNECT_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 300.0
 STATS_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 60.0
@@ -64,6 +66,7 @@ class RayBackend:
                 "include_dashboard": False,
             }
         try:
+            _check_reachable(address or "local")
             ray.init(address=address or "local", **common)
         except (OSError, RuntimeError, ValueError, RayError) as error:
             raise _start_error(address, error) from error
@@ -99,7 +102,7 @@ class RayBackend:
             ResourceError: the cluster is too small for the recipe, or too busy.
             RunFailedError: the learner does not start.
         """
-        there = ray.cluster_resources()
+        there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         check_resources(
             preparation.config, num_cpus=there.get("CPU", 0.0), num_gpus=there.get("GPU", 0.0)
         )
@@ -321,6 +324,14 @@ class RaySession:
                 self._runners[index].stats = values[reference]
         if all(reference in values for reference in shards):
             self._shard_stats = [values[reference] for reference in shards]
+
+
+def _check_reachable(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT; Ray itself takes minutes to find out."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit() and "://" not in address:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S):
+            pass
 
 
 def _start_error(address: str | None, error: Exception) -> StillhouseError:

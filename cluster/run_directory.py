@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 
 from cluster.config import RunConfig, load_recipe
-from common.errors import RunDirectoryError
+from common.errors import ConfigError, RunDirectoryError
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,27 @@ def create_run_directory(path: Path, config: RunConfig) -> RunDirectory:
     directory = RunDirectory(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        tree = config.model_dump(mode="json", exclude_none=True)
-        directory.recipe.write_text(tomli_w.dumps(tree), encoding="utf-8")
+        save_recipe(directory, config)
     except OSError as error:
         raise RunDirectoryError(f"{path}: cannot write there ({error.strerror})") from None
     return directory
+
+
+def save_recipe(directory: RunDirectory, config: RunConfig) -> None:
+    """Write the resolved recipe."""
+    tree = config.model_dump(mode="json", exclude_none=True)
+    directory.recipe.write_text(tomli_w.dumps(tree), encoding="utf-8")
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that cannot be written, before the work that it is to hold.
+
+    Raises:
+        ConfigError: its folder is missing or may not be written.
+    """
+    folder = path.parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(f"{path}: cannot write there; name a file in an existing folder")
 
 
 def open_run_directory(path: Path, overrides: list[str]) -> tuple[RunDirectory, RunConfig]:

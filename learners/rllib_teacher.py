@@ -222,11 +222,17 @@ def _algorithm_config(config: TeachConfig, spec: PolicySpec) -> AlgorithmConfig:
 
 
 def _dqn_config(config: DqnConfig) -> AlgorithmConfig:
-    replay = "PrioritizedEpisodeReplayBuffer" if config.prioritized else "EpisodeReplayBuffer"
+    # RLlib's uniform buffer forgets that an episode has terminated in the last n - 1 of its n-step
+    # transitions; the prioritised one leaves them out.
     algorithm = DQN.get_default_config().training(
         training_intensity=config.training_intensity,
         num_steps_sampled_before_learning_starts=config.learning_starts,
-        replay_buffer_config={"type": replay, "capacity": config.replay_capacity},
+        replay_buffer_config={
+            "type": "PrioritizedEpisodeReplayBuffer",
+            "capacity": config.replay_capacity,
+            "alpha": config.priority_exponent,
+            "beta": config.importance_exponent,
+        },
         target_network_update_freq=config.target_update_interval,
         double_q=config.double_q,
         dueling=False,  # so that Q = head(trunk), which is what our MLP computes

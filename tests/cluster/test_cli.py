@@ -107,6 +107,7 @@ def test_check_finds_a_good_recipe_good(
         ("learner.num_gpus=64", ["num_gpus"]),
         ("replay.error_buffer=1.0", ["error_buffer", "deadlock"]),
         ("replay.capacity=10", ["replay.capacity"]),
+        ("replay.num_shards=9", ["replay.num_shards = 9", "env runners"]),
         ("objective={}", ["objective", "kl"]),
         ("teach.algorithm=dqn", ["teacher", "both"]),
         ("name=a b", ["name"]),
@@ -219,6 +220,11 @@ def test_export_refuses_an_unknown_format_and_a_missing_policy(
     unknown = stillhouse("export", "teacher.safetensors", "--format", "onyx")
     assert_refused(unknown, "onyx", "onnx")
     assert_refused(stillhouse("export", "nowhere.safetensors"), "nowhere")
+
+
+def test_export_refuses_a_folder_that_is_not_there(recipe: Path, stillhouse: Stillhouse) -> None:
+    result = stillhouse("export", "teacher.safetensors", "--out", "no/such/folder/t.onnx")
+    assert_refused(result, "no/such/folder")
 
 
 def test_export_writes_an_onnx_file(recipe: Path, tmp_path: Path, stillhouse: Stillhouse) -> None:

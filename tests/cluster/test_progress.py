@@ -171,6 +171,8 @@ def test_a_bar_can_begin_again_and_be_closed_twice(live: LiveReporter, screen: S
     streams = sys.stdout, sys.stderr
     for phase in ("teach", "distil"):
         live.progress(phase, 0.5, "half")
+        live._live.refresh()  # type: ignore[union-attr]
+        assert screen.shown()[0].startswith(phase)
         live.close()
         live.close()
     assert screen.shown() == []

@@ -3,6 +3,7 @@
 The same on a real cluster is in `test_runs.py`.
 """
 
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -406,15 +407,39 @@ def test_abort_kills_every_actor(cluster: Cluster) -> None:
 @pytest.mark.parametrize(
     "error", [ConnectionError("nobody\nthere"), RuntimeError("other version"), ValueError("what?")]
 )
-def test_an_address_without_a_cluster_is_a_mistake(error: Exception, fake_ray: Ray) -> None:
+def test_a_cluster_that_cannot_be_used_is_a_mistake(error: Exception, fake_ray: Ray) -> None:
     def init(**options: Any) -> None:
-        assert options["address"] == "10.0.0.1:1"
+        assert options["address"] == "auto"
         raise error
 
     fake_ray.init = init
-    with pytest.raises(ResourceError, match=r"--address 10.0.0.1:1: cannot use a Ray") as caught:
-        RayBackend(address="10.0.0.1:1", num_cpus=2)
+    with pytest.raises(ResourceError, match="--address auto: cannot use a Ray cluster") as caught:
+        RayBackend(address="auto", num_cpus=2)
     assert_one_line(caught.value)
+
+
+def test_an_address_where_nobody_listens_is_found_before_ray_looks_for_minutes(
+    fake_ray: Ray,
+) -> None:
+    def init(**options: Any) -> None:
+        raise AssertionError("Ray was asked")
+
+    fake_ray.init = init
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and does not listen
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ResourceError, match=f"--address {address}: .*ConnectionRefused"):
+            RayBackend(address=address, num_cpus=2)
+
+
+def test_an_address_where_somebody_listens_is_left_to_ray(fake_ray: Ray) -> None:
+    asked: list[str] = []
+    fake_ray.init = lambda **options: asked.append(options["address"])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"127.0.0.1:{server.getsockname()[1]}"
+        RayBackend(address=address, num_cpus=2)
+    RayBackend(address="ray://127.0.0.1:1", num_cpus=2)
+    assert asked == [address, "ray://127.0.0.1:1"]
 
 
 def test_a_ray_that_does_not_start_here_is_no_mistake(fake_ray: Ray) -> None:

@@ -211,6 +211,12 @@ def test_a_restarted_env_runner_is_not_compared_with_its_former_life(recorder: R
     assert "actor/env_steps_per_s" not in recorder.after(1.0, alone)
 
 
+def test_a_restarted_env_runner_is_compared_within_its_new_life(recorder: Recorder) -> None:
+    recorder.after(0.0, collectors({"incarnation": 1, "env_steps": 50}))
+    metrics = recorder.after(10.0, collectors({"incarnation": 1, "env_steps": 150}))
+    assert metrics["actor/env_steps_per_s"] == 10.0
+
+
 def test_the_students_return_needs_enough_episodes_of_its_own(recorder: Recorder) -> None:
     recorder.after(1.0, episodes(1_000, TEACHER_RETURN, by=TEACHER))
     metrics = recorder.after(1.0, episodes(FEWEST_EPISODES - 1, 260.0))

@@ -1,0 +1,245 @@
+"""How the controller ends a distillation, on a backend that does as it is told."""
+
+import json
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.table import Table
+
+from actors.evaluator import EvaluationResult
+from cluster import controller as module
+from cluster.config import RunConfig
+from cluster.controller import Controller, Outcome
+from cluster.prepare import Preparation, prepare
+from cluster.run_directory import RunDirectory, create_run_directory
+from cluster.session import EvaluationJob, Session, Snapshot
+from cluster.telemetry import Telemetry
+from common.errors import RunFailedError
+from common.policies.policy import Policy, load_policy, new_policy
+from learners.trainer import TrainerStats
+from tests.cartpole import cartpole_teacher, load_config
+
+STATS = TrainerStats(
+    learner_steps=1,
+    env_steps=100,
+    samples=200,
+    window_size=100,
+    policy_version=1,
+    skipped_steps=0,
+    restores=0,
+    learning_rate=1e-3,
+    wait_s=0.0,
+    step_s=0.0,
+    metrics={"loss": 0.5},
+)
+STUDENT = new_policy(cartpole_teacher().spec.model_copy(update={"name": "student"}), seed=5)
+
+
+class FakeReporter:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+        self.open = False
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    def show(self, table: Table) -> None:
+        self.open = False
+
+    def progress(self, phase: str, fraction: float, text: str) -> None:
+        self.open = True
+
+    def close(self) -> None:
+        self.open = False
+
+
+class FakeSession:
+    """Finishes at its `num_polls`-th poll; `act` is called at each."""
+
+    def __init__(self, act: Callable[[], None], num_polls: int) -> None:
+        self.act = act
+        self.num_polls = num_polls
+        self.polls = 0
+        self.calls: list[str] = []
+
+    def poll(self) -> Snapshot:
+        self.polls += 1
+        self.act()
+        finished = self.polls == self.num_polls
+        return Snapshot(trainer=STATS, collectors=(), shards=(), restarts=0, finished=finished)
+
+    def finish(self) -> Policy:
+        self.calls.append("finish")
+        return STUDENT
+
+    def abort(self) -> None:
+        self.calls.append("abort")
+
+
+class FakeBackend:
+    """Teacher and student play 100, a random policy 0."""
+
+    def __init__(self, session: FakeSession | None) -> None:
+        self.session = session
+
+    def evaluate(self, config: RunConfig, job: EvaluationJob) -> EvaluationResult:
+        value = 0.0 if job.policy is None else 100.0
+        return EvaluationResult(
+            returns=(value,) * job.num_episodes,
+            lengths=(1,) * job.num_episodes,
+            num_compared=0 if job.reference is None else 9,
+            greedy_agreement=None if job.reference is None else 1.0,
+            value_error=None,
+            value_scale=None,
+            observations=np.eye(4, dtype=np.float32),
+        )
+
+    def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> Session:
+        if self.session is None:
+            raise RunFailedError("nothing starts")
+        return self.session
+
+    def close(self) -> None:
+        pass
+
+
+class Bench:
+    """A controller and what is around it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder = folder
+        self.reporter = FakeReporter()
+        self.directory = RunDirectory(folder / "run")
+        self.num_closed = 0
+        close = Telemetry.close
+
+        def count(telemetry: Telemetry) -> None:
+            self.num_closed += 1
+            close(telemetry)
+
+        monkeypatch.setattr(module.Telemetry, "close", count)
+
+    def run(self, session: FakeSession | None, *overrides: str) -> Outcome:
+        config = load_config(self.folder, *overrides)
+        preparation = prepare(config, num_cpus=2, num_gpus=0)
+        create_run_directory(self.directory.path, config)
+        backend = FakeBackend(session)
+        return Controller(preparation, self.directory, backend, self.reporter).run()
+
+    def assert_closed(self) -> None:
+        assert not self.reporter.open
+        assert self.num_closed == 1
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(tmp_path, monkeypatch)
+
+
+def nothing() -> None:
+    pass
+
+
+def interrupt() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def interrupt_twice() -> None:
+    interrupt()
+    interrupt()
+
+
+def fail() -> None:
+    raise RunFailedError("too much broke")
+
+
+def test_a_finished_run_is_evaluated_exported_and_written_down(bench: Bench) -> None:
+    session = FakeSession(nothing, num_polls=3)
+    outcome = bench.run(session)
+    assert outcome.finished
+    assert session.calls == ["finish"]
+    bench.assert_closed()
+    assert len(bench.directory.metrics.read_text().splitlines()) == 3
+    assert load_policy(bench.directory.student).spec == STUDENT.spec
+    assert bench.directory.onnx.exists()
+    evaluation = json.loads(bench.directory.evaluation.read_text())
+    assert evaluation == outcome.evaluation
+    assert evaluation["tasks"]["CartPole-v1"]["share_of_teacher"] == 1.0
+    assert evaluation["onnx"]["greedy_agreement"] == 1.0
+
+
+def test_ctrl_c_saves_the_student_and_evaluates_nothing(bench: Bench) -> None:
+    session = FakeSession(interrupt, num_polls=99)
+    outcome = bench.run(session)
+    assert (outcome.finished, outcome.evaluation) == (False, None)
+    assert session.polls == 1
+    assert session.calls == ["finish"]
+    bench.assert_closed()
+    assert load_policy(bench.directory.student).spec == STUDENT.spec
+    assert not bench.directory.evaluation.exists()
+    assert any("Ctrl-C again" in line for line in bench.reporter.said)
+
+
+def test_ctrl_c_twice_breaks_off_and_leaves_nothing_running(bench: Bench) -> None:
+    session = FakeSession(interrupt_twice, num_polls=99)
+    with pytest.raises(KeyboardInterrupt):
+        bench.run(session)
+    assert session.calls == ["abort"]
+    bench.assert_closed()
+    assert not bench.directory.student.exists()
+
+
+def test_a_run_that_fails_leaves_nothing_running(bench: Bench) -> None:
+    session = FakeSession(fail, num_polls=99)
+    with pytest.raises(RunFailedError, match="too much broke"):
+        bench.run(session)
+    assert session.calls == ["abort"]
+    bench.assert_closed()
+
+
+def test_a_session_that_does_not_start_leaves_nothing_open(bench: Bench) -> None:
+    with pytest.raises(RunFailedError, match="nothing starts"):
+        bench.run(None)
+    bench.assert_closed()
+
+
+def test_a_run_ends_when_its_time_is_over(bench: Bench) -> None:
+    session = FakeSession(nothing, num_polls=99)
+    assert bench.run(session, "stop.max_duration_s=1e-9").finished
+    assert session.polls == 1
+    assert "stop.max_duration_s = 1e-09 is reached" in bench.reporter.said
+
+
+def test_a_run_ends_when_its_student_is_good_enough(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = FakeSession(nothing, num_polls=99)
+    shares = iter([{}, {"student/share_of_teacher": 0.89}, {"student/share_of_teacher": 0.9}])
+    monkeypatch.setattr(module.Telemetry, "_student", lambda self: next(shares))
+    assert bench.run(session, "stop.share_of_teacher=0.9").finished
+    assert session.polls == 3
+
+
+@pytest.mark.parametrize(("required", "fails"), [(1.0, False), (1.01, True)])
+def test_the_student_must_reach_what_the_recipe_requires(
+    required: float, fails: bool, bench: Bench
+) -> None:
+    session = FakeSession(nothing, num_polls=1)
+    override = f"evaluation.required_share={required}"
+    if fails:
+        with pytest.raises(RunFailedError, match=r"reaches 100.0 % .*required_share = 101 %"):
+            bench.run(session, override)
+    else:
+        assert bench.run(session, override).finished
+    assert bench.directory.evaluation.exists()
+
+
+def test_warnings_are_told_before_anything_else(bench: Bench) -> None:
+    bench.run(FakeSession(interrupt, num_polls=99))
+    assert bench.reporter.said[0].startswith("note: the student (114 parameters) is not smaller")
