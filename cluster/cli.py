@@ -171,6 +171,8 @@ def bench(
 ) -> None:
     """Measure the parts of a recipe alone, and the whole, on this machine."""
     config = load_recipe(recipe, overrides or [])
+    # Any temperature costs the same, and no score is taken here.
+    config = config.model_copy(update={"objective": config.objective.with_temperature(1.0)})
     preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=_num_gpus())
     if preparation.teacher is None:
         raise ConfigError(f"{recipe}: bench needs a [teacher] with a path")

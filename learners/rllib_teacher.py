@@ -11,10 +11,10 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import torch
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -22,40 +22,34 @@ from ray.rllib.algorithms.dqn.dqn import DQN
 from ray.rllib.algorithms.ppo.ppo import PPO
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 from ray.rllib.utils.metrics import (
     ENV_RUNNER_RESULTS,
     EPISODE_RETURN_MEAN,
     NUM_ENV_STEPS_SAMPLED_LIFETIME,
     NUM_EPISODES_LIFETIME,
 )
+from ray.rllib.utils.replay_buffers.episode_replay_buffer import EpisodeReplayBuffer
 
 from common.errors import RunFailedError
 from common.policies.policy import Policy
 from common.policies.spec import PolicySpec
 from learners.rl_module_copy import policy_from_rl_module
 from learners.teach_config import DqnConfig, PpoConfig, TeachConfig
-from learners.teacher_search import TeacherSearch, teacher_spec
+from learners.teacher_search import TeacherSearch, TeachProgress, teacher_spec
+
+__all__ = [
+    "NStepEpisodeReplayBuffer",
+    "TeachProgress",
+    "policy_from_algorithm",
+    "running_algorithm",
+    "train_teacher",
+]
 
 _DQN_ITERATION_ENV_STEPS = 256
 """Env steps of an iteration of DQN, so that progress shows and stopping acts about every second."""
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TeachProgress:
-    """Where the training of a teacher stands after an iteration."""
-
-    env_steps: int
-    """Env steps sampled so far, evaluations not counted."""
-    mean_return: float
-    """Mean return of recent training episodes, exploration included; NaN before one has ended."""
-    episodes: int
-    """Training episodes that have ended so far."""
-    elapsed_s: float
-    """Seconds since training began."""
-    best_return: float
-    """Mean greedy return of the best evaluation so far; NaN before the first."""
 
 
 def train_teacher(
@@ -108,6 +102,42 @@ def train_teacher(
     }
     update = {"measured": measured, "provenance": provenance}
     return Policy(spec.model_copy(update=update), search.best.network)
+
+
+class NStepEpisodeReplayBuffer(EpisodeReplayBuffer):
+    """Uniform replay of n-step transitions that end where their episode ends.
+
+    In RLlib's own, the last n - 1 transitions of an episode forget that it has terminated (in its
+    prioritised one they are missing), so that Q-values bootstrap from beyond the end. RLlib's also
+    takes twice the time, for it cuts every transition out of its episode as an episode of its own.
+    """
+
+    def __init__(self, capacity: int, *, seed: int, **kwargs: Any) -> None:
+        super().__init__(capacity, **kwargs)
+        self.rng = np.random.default_rng(seed)
+
+    def sample(self, num_items: int | None = None, **options: Any) -> Any:
+        """Return `num_items` transitions, each as an episode of one step."""
+        picks = self.rng.integers(len(self._indices), size=num_items)
+        n_step, gamma = options["n_step"], options["gamma"]
+        return [self._transition(self._indices[pick], n_step, gamma) for pick in picks]
+
+    def _transition(self, place: tuple[int, int], n_step: int, gamma: float) -> SingleAgentEpisode:
+        index, t = place
+        episode = self.episodes[index - self._num_episodes_evicted]
+        steps = min(n_step, len(episode) - t)
+        ends = t + steps == len(episode)
+        rewards = episode.get_rewards(slice(t, t + steps))
+        return SingleAgentEpisode(
+            id_=episode.id_,
+            observations=[episode.get_observations(t), episode.get_observations(t + steps)],
+            actions=[episode.get_actions(t)],
+            rewards=[sum(gamma**k * reward for k, reward in enumerate(rewards))],
+            terminated=ends and episode.is_terminated,
+            truncated=ends and episode.is_truncated,
+            extra_model_outputs={"n_step": [steps], "weights": [1.0]},
+            len_lookback_buffer=0,
+        )
 
 
 # RLlib annotates its algorithms and modules only in part, hence `Any` for both below.
@@ -201,8 +231,11 @@ def _iterate(algorithm: Any, spec: PolicySpec) -> dict[str, Any]:
 
 
 def _algorithm_config(config: TeachConfig, spec: PolicySpec) -> AlgorithmConfig:
-    algorithm = _dqn_config(config.dqn) if config.algorithm == "dqn" else _ppo_config(config.ppo)
-    settings = config.dqn if config.algorithm == "dqn" else config.ppo
+    settings: DqnConfig | PpoConfig
+    if config.algorithm == "dqn":
+        settings, algorithm = config.dqn, _dqn_config(config.dqn, config.seed)
+    else:
+        settings, algorithm = config.ppo, _ppo_config(config.ppo)
     algorithm.environment(spec.environment["id"], env_config=spec.environment["kwargs"])
     algorithm.framework("torch")
     algorithm.training(lr=config.learning_rate, gamma=config.gamma, grad_clip=settings.grad_clip)
@@ -221,17 +254,14 @@ def _algorithm_config(config: TeachConfig, spec: PolicySpec) -> AlgorithmConfig:
     return algorithm
 
 
-def _dqn_config(config: DqnConfig) -> AlgorithmConfig:
-    # RLlib's uniform buffer forgets that an episode has terminated in the last n - 1 of its n-step
-    # transitions; the prioritised one leaves them out.
+def _dqn_config(config: DqnConfig, seed: int) -> AlgorithmConfig:
     algorithm = DQN.get_default_config().training(
         training_intensity=config.training_intensity,
         num_steps_sampled_before_learning_starts=config.learning_starts,
         replay_buffer_config={
-            "type": "PrioritizedEpisodeReplayBuffer",
+            "type": f"{__name__}.{NStepEpisodeReplayBuffer.__name__}",
             "capacity": config.replay_capacity,
-            "alpha": config.priority_exponent,
-            "beta": config.importance_exponent,
+            "seed": seed,
         },
         target_network_update_freq=config.target_update_interval,
         double_q=config.double_q,

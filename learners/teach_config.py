@@ -24,10 +24,6 @@ class DqnConfig(StrictModel):
     """Env steps before the first update."""
     replay_capacity: PositiveInt = 50_000
     """Transitions that are kept; the oldest episodes go first."""
-    priority_exponent: float = Field(default=0.6, ge=0, le=1)
-    """α of prioritised replay (Schaul et al. 2016); 0 replays uniformly."""
-    importance_exponent: float = Field(default=0.4, ge=0, le=1)
-    """β of prioritised replay: how far the updates make up for the priorities."""
     target_update_interval: PositiveInt = 250
     """Env steps between two copies of the network to the target network."""
     double_q: bool = True

@@ -6,6 +6,7 @@ The half of teacher training that knows no RLlib: the environment is checked and
 
 import math
 from contextlib import closing
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -18,6 +19,22 @@ from common.networks.mlp import MLPSpec
 from common.policies.policy import Policy
 from common.policies.spec import ObservationSpec, PolicySpec
 from learners.teach_config import TeachConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeachProgress:
+    """Where the training of a teacher stands after an iteration."""
+
+    env_steps: int
+    """Env steps sampled so far, evaluations not counted."""
+    mean_return: float
+    """Mean return of recent training episodes, exploration included; NaN before one has ended."""
+    episodes: int
+    """Training episodes that have ended so far."""
+    elapsed_s: float
+    """Seconds since training began."""
+    best_return: float
+    """Mean greedy return of the best evaluation so far; NaN before the first."""
 
 
 def teacher_spec(

@@ -41,6 +41,13 @@ class ObjectiveConfig(StrictModel):
         """Return what the student's first output means under these terms."""
         return "q_values" if self.q_mse is not None else "logits"
 
+    def with_temperature(self, temperature: float) -> "ObjectiveConfig":
+        """Return the same with a number in the place of `temperature = "auto"`."""
+        if self.kl is None or self.kl.temperature != "auto":
+            return self
+        kl = self.kl.model_copy(update={"temperature": temperature})
+        return self.model_copy(update={"kl": kl})
+
     def __call__(
         self, batch: DistillBatch, output: NetworkOutput
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

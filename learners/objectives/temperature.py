@@ -37,8 +37,7 @@ def resolve_temperature(
         return objective
     temperature = find_temperature(InferencePolicy(teacher)(observations).dist_inputs)
     say(f"objective.kl.temperature = auto: {temperature:.3g} for this teacher")
-    kl = objective.kl.model_copy(update={"temperature": temperature})
-    return objective.model_copy(update={"kl": kl})
+    return objective.with_temperature(temperature)
 
 
 def find_temperature(

@@ -5,11 +5,11 @@
 Both distil the bundled Pong teacher into the 113k student with the same batch, samples a
 transition, optimiser and precision, and are asked for transitions a second once they are warm
 (replay filled, student learning). The plain loop is what one would write first: one environment
-batch, one thread pool of all cores, act → store → train in turn.
+batch stepped on all cores, then act → store → train in turn. It computes on one torch thread: with
+more, torch's and the environment's threads spin against each other and it may fall to a twentieth.
 """
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -33,9 +33,9 @@ RECIPE = ROOT / "deploy" / "recipes" / "pong.toml"
 WARM_UP_STEPS = 12_000
 
 
-def plain_loop(seconds: float) -> float:
+def plain_loop(seconds: float, threads: int) -> float:
     """Run the plain loop and return its transitions a second after the warm-up."""
-    torch.set_num_threads(os.cpu_count() or 1)
+    torch.set_num_threads(threads)
     config = load_recipe(RECIPE, [])
     preparation = prepare(config, num_cpus=1000, num_gpus=0)
     assert preparation.teacher is not None
@@ -79,7 +79,7 @@ def plain_loop(seconds: float) -> float:
 
 def distributed(seconds: float) -> float:
     """Run the recipe on Ray and return its transitions a second after the warm-up."""
-    config = load_recipe(RECIPE, ["total_env_steps=100_000_000"])
+    config = load_recipe(RECIPE, ["total_env_steps=100_000_000", "objective.kl.temperature=1.0"])
     preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=0)
     assert preparation.teacher is not None
     backend = RayBackend(address=None, num_cpus=num_cpus_here())
@@ -104,18 +104,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="torch threads of the plain loop")
     parser.add_argument("--only", choices=["plain", "distributed"])
     args = parser.parse_args()
     if args.only:
-        measured = plain_loop if args.only == "plain" else distributed
-        print(f"{measured(args.seconds):.1f}")
+        plain = args.only == "plain"
+        speed = plain_loop(args.seconds, args.threads) if plain else distributed(args.seconds)
+        print(f"{speed:.1f}")
         return
     load_policy(ROOT / "deploy" / "teachers" / "pong-nature.safetensors")
     figures: dict[str, list[float]] = {"plain": [], "distributed": []}
     for _ in range(args.rounds):
         for name, values in figures.items():
             command = [sys.executable, "-m", "tests.benchmarks.plain_loop"]
-            command += ["--seconds", str(args.seconds), "--only", name]
+            command += ["--seconds", str(args.seconds), "--threads", str(args.threads)]
+            command += ["--only", name]
             answer = subprocess.run(command, check=True, capture_output=True, text=True)
             values.append(float(answer.stdout.split()[-1]))
             print(f"{name:12} {values[-1]:8.0f} transitions/s", flush=True)
