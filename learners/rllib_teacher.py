@@ -38,13 +38,7 @@ from learners.rl_module_copy import policy_from_rl_module
 from learners.teach_config import DqnConfig, PpoConfig, TeachConfig
 from learners.teacher_search import TeacherSearch, TeachProgress, teacher_spec
 
-__all__ = [
-    "NStepEpisodeReplayBuffer",
-    "TeachProgress",
-    "policy_from_algorithm",
-    "running_algorithm",
-    "train_teacher",
-]
+__all__ = ["TeachProgress", "train_teacher"]
 
 _DQN_ITERATION_ENV_STEPS = 256
 """Env steps of an iteration of DQN, so that progress shows and stopping acts about every second."""

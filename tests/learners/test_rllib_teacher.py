@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -62,6 +63,39 @@ def train(config: TeachConfig, **changes: Any) -> Any:
 def test_unsuitable_environments_are_refused(env_id: str) -> None:
     with pytest.raises(MismatchError, match=env_id):
         train(TINY_DQN, env_id=env_id)
+
+
+@pytest.mark.parametrize("end", ["terminated", "truncated", "running"])
+def test_n_step_transitions_end_where_their_episode_ends(end: str) -> None:
+    from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+
+    from learners.rllib_teacher import NStepEpisodeReplayBuffer
+
+    length, n_step, gamma = 6, 3, 0.9
+    episode = SingleAgentEpisode(
+        observations=[np.float32([t]) for t in range(length + 1)],
+        actions=[t % 2 for t in range(length)],
+        rewards=[10.0**t for t in range(length)],
+        terminated=end == "terminated",
+        truncated=end == "truncated",
+        len_lookback_buffer=0,
+    )
+    replay = NStepEpisodeReplayBuffer(100, seed=0)
+    replay.add(episode.to_numpy())
+    seen = set()
+    for transition in replay.sample(200, n_step=n_step, gamma=gamma, beta=None):
+        t = int(transition.get_observations(0)[0])
+        stop = min(t + n_step, length)
+        seen.add(t)
+        assert len(transition) == 1
+        assert transition.get_observations(-1)[0] == stop
+        assert transition.get_actions(0) == t % 2
+        expected = sum(gamma ** (k - t) * 10.0**k for k in range(t, stop))
+        assert transition.get_rewards(0) == pytest.approx(expected)
+        assert transition.get_extra_model_outputs("n_step", 0) == stop - t
+        assert transition.is_terminated == (end == "terminated" and stop == length)
+        assert transition.is_truncated == (end == "truncated" and stop == length)
+    assert seen == set(range(length))
 
 
 @pytest.mark.ray
