@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import Field
 
 from common.config import StrictModel
+from common.networks.inputs import Layout
+from common.policies.inference import Precision
 
 
 class ActorsConfig(StrictModel):
@@ -16,8 +18,14 @@ class ActorsConfig(StrictModel):
     """Steps of every env copy in a chunk (T)."""
     num_cpus_per_runner: float = Field(default=0.7, gt=0)
     """CPUs that Ray reserves for a runner; runner and learner take turns on a small machine."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of teacher and student in the runner; auto: bfloat16 for frames where the CPU has it."""
+    precision: Precision | Literal["auto"] = "auto"
+    """Of teacher and student in the runner; auto: the fastest in which the teacher takes the same
+    actions as in float32."""
+    layout: Layout | Literal["auto"] = "auto"
+    """How frames enter teacher and student; auto: measured."""
+    refine_below: float = Field(default=0.0, ge=0)
+    """The teacher's outputs whose two largest lie closer than this are computed again in float32;
+    `precision = "auto"` sets it."""
     max_restarts: int = Field(default=10, ge=0)
     """Restarts of env runners, all together, before the run gives up."""
 

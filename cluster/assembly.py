@@ -11,7 +11,7 @@ from actors.environments import make_environment
 from actors.evaluator import EvaluationResult, evaluate
 from cluster.config import RunConfig
 from common.codec import EncodedChunk
-from common.policies.inference import InferencePolicy, Precision, hardware_has_bfloat16
+from common.policies.inference import InferencePolicy
 from common.policies.policy import Policy
 from common.policies.spec import ActingSpec, DistKind
 from common.replay.rate_limiter import RateLimits
@@ -34,11 +34,11 @@ def build_collector(
 ) -> Collector:
     """Build an env runner and its loop."""
     actors = config.actors
-    precision = runner_precision(config, teacher)
+    acting_teacher, acting_student = build_acting(config, teacher=teacher, student=student)
     runner = EnvRunner(
         make_environment(config.env, num_envs=actors.num_envs_per_runner),
-        teacher=InferencePolicy(teacher, precision=precision),
-        student=InferencePolicy(student, precision=precision),
+        teacher=acting_teacher,
+        student=acting_student,
         behavior=config.behavior,
         unroll_length=actors.unroll_length,
         total_env_steps=config.total_env_steps,
@@ -48,6 +48,22 @@ def build_collector(
         seed=config.seed,
     )
     return Collector(runner, pull=pull, insert=insert, runner_id=runner_id, incarnation=incarnation)
+
+
+def build_acting(
+    config: RunConfig, *, teacher: Policy, student: Policy
+) -> tuple[InferencePolicy, InferencePolicy]:
+    """Build teacher and student as an env runner has them; they cast what both see once."""
+    actors = config.actors
+    precision = "float32" if actors.precision == "auto" else actors.precision
+    layout = "contiguous" if actors.layout == "auto" else actors.layout
+    if layout not in student.network.layouts():
+        layout = "contiguous"
+    acting = InferencePolicy(
+        teacher, precision=precision, layout=layout, refine_below=actors.refine_below
+    )
+    inputs = acting.new_inputs()
+    return acting, InferencePolicy(student, precision=precision, layout=layout, inputs=inputs)
 
 
 def build_shard(config: RunConfig, limits: RateLimits) -> ReplayShard:
@@ -116,11 +132,3 @@ def play_episodes(
         )
     finally:
         env.close()
-
-
-def runner_precision(config: RunConfig, teacher: Policy) -> Precision:
-    """Return what the env runner computes in."""
-    if config.actors.precision != "auto":
-        return config.actors.precision
-    frames = teacher.spec.observation.dtype == "uint8"
-    return "bfloat16" if frames and hardware_has_bfloat16() else "float32"

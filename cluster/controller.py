@@ -110,6 +110,12 @@ class Controller:
             self._config.objective, teacher, baseline.observations, say=self._reporter.say
         )
         config = self._config.model_copy(update={"objective": objective})
+        student = new_student(config, self._preparation.environment, teacher.spec)
+        config, found = self._backend.resolve_compute(
+            config, teacher, student, baseline.observations
+        )
+        for line in found:
+            self._reporter.say(line)
         preparation = self._preparation.with_config(config)
         telemetry = Telemetry(
             self._directory, teacher_return=_mean(baseline), random_return=_mean(random)
@@ -127,12 +133,12 @@ class Controller:
                         break
                 if interrupt.requested:
                     self._reporter.say("stopping with a checkpoint; Ctrl-C again breaks off")
-                student = session.finish()
+                trained = session.finish()
             except BaseException:
                 session.abort()
                 raise
-            save_policy(student, self._directory.student)
-            return None if interrupt.requested else student
+            save_policy(trained, self._directory.student)
+            return None if interrupt.requested else trained
 
     def _report(self, metrics: Metrics) -> None:
         total = self._config.total_env_steps

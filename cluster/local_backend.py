@@ -17,9 +17,11 @@ from cluster.assembly import (
     build_trainer,
     play_episodes,
 )
+from cluster.compute import resolve_compute
 from cluster.config import RunConfig
 from cluster.prepare import Preparation, new_student
 from cluster.session import EvaluationJob, Session, Snapshot
+from common.policies.inference import Observations
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
 from common.replay.shard import ReplayShard
 from common.threads import set_threads
@@ -46,6 +48,12 @@ class LocalBackend:
             seed=job.seed,
             num_observations=job.num_observations,
         )
+
+    def resolve_compute(
+        self, config: RunConfig, teacher: Policy, student: Policy, observations: Observations
+    ) -> tuple[RunConfig, tuple[str, ...]]:
+        """Measure here."""
+        return resolve_compute(config, teacher, student, observations)
 
     def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> Session:
         """Build all parts here."""

@@ -27,8 +27,10 @@ from cluster.assembly import (
     build_trainer,
     play_episodes,
 )
+from cluster.compute import resolve_compute
 from cluster.config import RunConfig
 from common.codec import EncodedChunk
+from common.policies.inference import Observations
 from common.policies.policy import policy_from_bytes, policy_to_bytes
 from common.policies.spec import DistKind
 from common.replay.rate_limiter import RateLimits
@@ -249,6 +251,20 @@ def play_remotely(
     )
 
 
+def resolve_remotely(
+    recipe: str, teacher: PolicyBytes, student: PolicyBytes, observations: Observations
+) -> tuple[str, tuple[str, ...]]:
+    """Measure what the recipe leaves `auto` on the node where this task runs."""
+    set_threads(1)
+    config, found = resolve_compute(
+        RunConfig.model_validate_json(recipe),
+        policy_from_bytes(*teacher),
+        policy_from_bytes(*student),
+        observations,
+    )
+    return config.model_dump_json(), found
+
+
 def _remote(what: Any, **options: Any) -> Any:
     """Make a Ray actor class or task; Ray's own types don't know the methods."""
     return ray.remote(**options)(what)
@@ -262,3 +278,4 @@ RAY_REPLAY_SHARD = _remote(
 RAY_ENV_RUNNER = _remote(EnvRunnerActor, max_concurrency=2)
 RAY_LEARNER = _remote(LearnerActor, max_concurrency=2)
 RAY_PLAY = _remote(play_remotely, num_cpus=1)
+RAY_RESOLVE = _remote(resolve_remotely, num_cpus=1)

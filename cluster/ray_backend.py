@@ -20,6 +20,7 @@ from cluster.ray_actors import (
     RAY_LEARNER,
     RAY_PLAY,
     RAY_REPLAY_SHARD,
+    RAY_RESOLVE,
     RAY_WEIGHT_STORE,
     Handle,
     PolicyBytes,
@@ -28,6 +29,7 @@ from cluster.ray_actors import (
 from cluster.ray_errors import one_line, own_error
 from cluster.session import EvaluationJob, Session, Snapshot
 from common.errors import ResourceError, RunFailedError, StillhouseError
+from common.policies.inference import Observations
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
 from common.replay.shard import ShardStats
 from common.threads import set_threads
@@ -94,6 +96,22 @@ class RayBackend:
         except RayError as error:
             raise own_error("an evaluation failed", error) from error
         return _together(results)
+
+    def resolve_compute(
+        self, config: RunConfig, teacher: Policy, student: Policy, observations: Observations
+    ) -> tuple[RunConfig, tuple[str, ...]]:
+        """Measure in a task that has what the learner will have."""
+        task = RAY_RESOLVE.options(num_gpus=config.learner.num_gpus).remote(
+            config.model_dump_json(),
+            policy_to_bytes(teacher),
+            policy_to_bytes(student),
+            observations,
+        )
+        try:
+            recipe, found = ray.get(task)
+        except RayError as error:
+            raise own_error("measuring what is fastest failed", error) from error
+        return RunConfig.model_validate_json(recipe), found
 
     def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> Session:
         """Start all actors.

@@ -12,6 +12,7 @@ from actors.collector import CollectorStats
 from actors.evaluator import EvaluationResult
 from cluster.config import RunConfig
 from cluster.prepare import Preparation
+from common.policies.inference import Observations
 from common.policies.policy import Policy
 from common.replay.shard import ShardStats
 from learners.trainer import TrainerStats
@@ -63,6 +64,11 @@ class Backend(Protocol):
 
     def evaluate(self, config: RunConfig, job: EvaluationJob) -> EvaluationResult:
         """Play episodes and return all of their results together."""
+
+    def resolve_compute(
+        self, config: RunConfig, teacher: Policy, student: Policy, observations: Observations
+    ) -> tuple[RunConfig, tuple[str, ...]]:
+        """Measure what the recipe leaves `auto`; return it resolved, and what was found."""
 
     def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> Session:
         """Start a distillation, from the newest checkpoint where there is one."""

@@ -1,25 +1,42 @@
 """The recipe's `[learner]` table."""
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from common.config import StrictModel
+from common.networks.inputs import Layout
+from learners.optimizers import OptimizerName
 
 
 class LearnerConfig(StrictModel):
     """Gradient steps: how large, how fast, in which precision; and what is saved when."""
 
     batch_size: int = Field(default=128, ge=1)
-    micro_batch_size: int = Field(default=128, ge=1)
-    """Samples of one forward and backward pass; gradients add up to a batch."""
-    learning_rate: float = Field(default=5e-4, gt=0)
-    final_learning_rate_fraction: float = Field(default=0.1, ge=0, le=1)
-    """The rate falls along a cosine to this fraction at the end of the run."""
-    max_grad_norm: float | None = Field(default=None, gt=0)
+    """Samples of a gradient step, all ranks together."""
+    micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Samples of one forward and backward pass; gradients add up to a batch. auto: measured."""
+    layout: Layout | Literal["auto"] = "auto"
+    """How frames enter the student; auto: measured."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the student's forward and backward pass; auto: bfloat16 for frames where the CPU or GPU
     has it."""
+    compile: bool = False
+    """Compile the student with torch.compile, with CUDA graphs on a GPU (takes minutes at first,
+    and a C++ compiler on a CPU)."""
+    optimizer: OptimizerName = "adam"
+    weight_decay: float = Field(default=0.0, ge=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate_scaling: Literal["none", "linear", "sqrt"] = "none"
+    """How the rate, which is for `reference_batch_size`, grows with `batch_size` (Goyal et al.
+    2017: linearly; Krizhevsky 2014: with the root)."""
+    reference_batch_size: int = Field(default=128, ge=1)
+    warmup_steps: int = Field(default=0, ge=0)
+    """Gradient steps over which the rate rises from 0."""
+    final_learning_rate_fraction: float = Field(default=0.1, ge=0, le=1)
+    """The rate falls along a cosine to this fraction at the end of the run."""
+    max_grad_norm: float | None = Field(default=None, gt=0)
     num_cpus: float = Field(default=0.5, gt=0)
     """CPUs that Ray reserves for the learner."""
     num_gpus: float = Field(default=0.0, ge=0)
@@ -33,3 +50,17 @@ class LearnerConfig(StrictModel):
     max_bad_steps: int = Field(default=10, ge=1)
     """Steps with NaN or infinite gradients in a row (each is skipped) before the newest
     checkpoint is restored."""
+
+    def rate(self, *, step: int, progress: float) -> float:
+        """Return the learning rate of a gradient step.
+
+        Args:
+            step: gradient steps taken before it.
+            progress: share of the run's transitions received, 0 to 1.
+        """
+        ratio = self.batch_size / self.reference_batch_size
+        scale = {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[self.learning_rate_scaling]
+        warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        end = self.final_learning_rate_fraction
+        cosine = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * progress))
+        return self.learning_rate * scale * warmup * cosine

@@ -5,11 +5,14 @@ neither Ray nor threads; `learners.trainer` feeds it.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 
+from common.networks import NetworkOutput
+from common.networks.inputs import Layout, cast_frames
 from common.policies.inference import hardware_has_bfloat16
 from common.policies.policy import Policy
 from common.policies.spec import DistKind
@@ -18,6 +21,7 @@ from learners.batch import DistillBatch
 from learners.config import LearnerConfig
 from learners.feed import FeedItem
 from learners.objectives import ObjectiveConfig
+from learners.optimizers import OPTIMIZERS
 from learners.window import TransitionWindow
 
 METRIC_DECAY = 0.98
@@ -55,17 +59,21 @@ class Learner:
         self._config = config
         self._total_env_steps = total_env_steps
         self._device = device
-        # Training frames is fastest channels-last, the cast included; acting on them is not.
-        frames = len(student.spec.observation.shape) == 3
-        self._layout = torch.channels_last if frames else torch.contiguous_format
         self._network = student.network.to(device).train()
+        self._layout: Layout = "contiguous" if config.layout == "auto" else config.layout
         self._network.set_layout(self._layout)
+        self._forward = self._compiled() if config.compile else self._network
         self._scale = student.spec.observation.scale
         self._bfloat16 = _computes_in_bfloat16(config, student, device)
-        self._optimizer = torch.optim.Adam(
-            self._network.parameters(), lr=config.learning_rate, fused=True
+        self._optimizer = OPTIMIZERS[config.optimizer](
+            self._network.parameters(), config.learning_rate, config.weight_decay
         )
-        self._window = TransitionWindow(window_capacity, teacher_dist=teacher_dist, device=device)
+        self._window = TransitionWindow(
+            window_capacity,
+            teacher_dist=teacher_dist,
+            device=device,
+            block=self._network.block if self._layout == "blocks" else None,
+        )
         self._rng = np.random.default_rng((seed, 1))
         self._budget = 0
         self._counted: dict[str, int] = {}  # shard life → number of its first uncounted chunk
@@ -96,31 +104,16 @@ class Learner:
     def step(self) -> None:
         """Take one gradient step; a step whose gradient is not finite is skipped and counted."""
         config = self._config
-        batch = self.draw(config.batch_size)
         self._budget -= config.batch_size
         self.samples += config.batch_size
         self._optimizer.zero_grad(set_to_none=True)
-        sums: dict[str, torch.Tensor] = {}
-        for start in range(0, batch.size, config.micro_batch_size):
-            micro = batch.slice(start, min(start + config.micro_batch_size, batch.size))
-            share = micro.size / batch.size
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-                output = self._network(self._inputs(micro.observations))
-            output = output._replace(
-                dist_inputs=output.dist_inputs.float(),
-                value=None if output.value is None else output.value.float(),
-            )
-            loss, terms = self._objective(micro, output)
-            (loss * share).backward()  # type: ignore[no-untyped-call]
-            agreed = output.dist_inputs.argmax(-1) == micro.teacher_dist_inputs.argmax(-1)
-            found = {"loss": loss.detach(), "agreement": agreed.float().mean(), **terms}
-            for name, value in found.items():
-                sums[name] = sums.get(name, torch.zeros(())) + value.cpu() * share
+        found = self._accumulate(self.draw(config.batch_size))
         norm = torch.nn.utils.clip_grad_norm_(
             self._network.parameters(), config.max_grad_norm or math.inf
         )
+        values = dict(zip([*found, "grad_norm"], _to_floats([*found.values(), norm]), strict=True))
         self.learner_steps += 1
-        if not math.isfinite(float(norm) + float(sums["loss"])):
+        if not math.isfinite(values["grad_norm"] + values["loss"]):
             self.skipped_steps += 1
             self.bad_steps_in_a_row += 1
             return
@@ -128,19 +121,23 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate
         self._optimizer.step()
-        self._keep_metrics({**sums, "grad_norm": norm})
+        for name, value in values.items():
+            former = self.metrics.get(name, value)
+            self.metrics[name] = METRIC_DECAY * former + (1 - METRIC_DECAY) * value
 
-    def draw(self, batch_size: int) -> DistillBatch:
-        """Draw a batch from the window."""
-        return self._window.sample(self._rng, batch_size)
+    def draw(self, num_samples: int) -> torch.Tensor:
+        """Draw rows of the window, [num_samples]."""
+        return self._window.draw(self._rng, num_samples)
+
+    def gather(self, rows: torch.Tensor) -> DistillBatch:
+        """Return rows of the window as a batch."""
+        return self._window.gather(rows)
 
     @property
     def learning_rate(self) -> float:
-        """The rate at this point of the run (cosine)."""
+        """The rate at this point of the run."""
         progress = min(1.0, self.env_steps / self._total_env_steps)
-        end = self._config.final_learning_rate_fraction
-        factor = end + (1 - end) * 0.5 * (1 + math.cos(math.pi * progress))
-        return self._config.learning_rate * factor
+        return self._config.rate(step=self.learner_steps, progress=progress)
 
     @property
     def finished(self) -> bool:
@@ -192,18 +189,47 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
         self.bad_steps_in_a_row = 0
 
-    def _inputs(self, observations: torch.Tensor) -> torch.Tensor:
-        """Cast and scale observations [B, *shape] for the network."""
-        dtype = torch.bfloat16 if self._bfloat16 else torch.float32
-        # A copy even where nothing is cast: what the window holds must stay as it is.
-        inputs = observations.to(dtype, memory_format=self._layout, copy=True)
-        return inputs.mul_(self._scale)
+    def _accumulate(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Add up the gradients of a batch in micro-batches; return means over the batch.
 
-    def _keep_metrics(self, found: dict[str, torch.Tensor]) -> None:
-        for name, tensor in found.items():
-            value = float(tensor)
-            former = self.metrics.get(name, value)
-            self.metrics[name] = METRIC_DECAY * former + (1 - METRIC_DECAY) * value
+        Only a micro-batch is gathered at a time, so a batch may be larger than memory.
+        """
+        size = self._config.micro_batch_size
+        means: dict[str, torch.Tensor] = {}
+        for part in torch.split(rows, len(rows) if size == "auto" else size):
+            batch = self._window.gather(part)
+            share = batch.size / len(rows)
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+                output = self._forward(self._inputs(batch.observations), input_scale=self._scale)
+            output = output._replace(
+                dist_inputs=output.dist_inputs.float(),
+                value=None if output.value is None else output.value.float(),
+            )
+            loss, terms = self._objective(batch, output)
+            (loss * share).backward()  # type: ignore[no-untyped-call]
+            agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)
+            found = {"loss": loss.detach(), "agreement": agreed.float().mean(), **terms}
+            for name, value in found.items():
+                means[name] = value * share + means[name] if name in means else value * share
+        return means
+
+    def _inputs(self, observations: torch.Tensor) -> torch.Tensor:
+        """Return observations as the network takes them; the window's own memory is never given."""
+        dtype = torch.bfloat16 if self._bfloat16 else torch.float32
+        if observations.dtype is not torch.uint8:
+            return observations.to(dtype)
+        return cast_frames(observations, dtype, self._layout)
+
+    def _compiled(self) -> Callable[..., NetworkOutput]:
+        mode = "reduce-overhead" if self._device.type == "cuda" else None
+        compiled: Callable[..., NetworkOutput] = torch.compile(self._network, mode=mode)
+        return compiled
+
+
+def _to_floats(scalars: list[torch.Tensor]) -> list[float]:
+    """Fetch scalars from the device, all at once."""
+    values: list[float] = torch.stack([scalar.float() for scalar in scalars]).tolist()
+    return values
 
 
 def _computes_in_bfloat16(config: LearnerConfig, student: Policy, device: torch.device) -> bool:

@@ -6,6 +6,8 @@ in. Samples are uniform over what is stored.
 """
 
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from common.frames import FrameObservations
+from common.networks.inputs import cut_planes
 from common.policies.spec import DistKind
 from common.trajectory import TrajectoryChunk
 from learners.batch import DistillBatch
@@ -37,17 +40,27 @@ class TransitionWindow:
         capacity: transitions held, at least two chunks.
         teacher_dist: what the teacher's outputs are.
         device: where frames and labels lie.
+        block: side of the squares that planes are cut into (`common.networks.inputs`), or None to
+            keep them whole.
     """
 
-    def __init__(self, capacity: int, *, teacher_dist: DistKind, device: torch.device) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        teacher_dist: DistKind,
+        device: torch.device,
+        block: int | None = None,
+    ) -> None:
         self._capacity = capacity
         self._teacher_dist = teacher_dist
         self._device = device
+        self._block = block
         self._segments: deque[_Segment] = deque()
         self._row_head = 0
         self._plane_head = 0
         self._stack: int | None = None
-        self._planes: torch.Tensor | None = None  # [planes, H, W] uint8
+        self._planes: torch.Tensor | None = None  # uint8 [planes, H, W] or squares
         self._columns: dict[str, torch.Tensor] = {}
 
     def __len__(self) -> int:
@@ -76,23 +89,30 @@ class TransitionWindow:
             self._allocate(columns, planes)
         segment = self._make_room(int(valid.sum()), 0 if planes is None else len(planes))
         if self._planes is not None and planes is not None:
-            _copy(self._planes[segment.plane_start : segment.plane_stop], planes)
+            place = self._planes[segment.plane_start : segment.plane_stop]
+            with _host_memory(place) as target:
+                if self._block is None:
+                    np.copyto(target, planes)
+                else:
+                    cut_planes(planes, self._block, target)
             columns["last_plane"] = columns["last_plane"] + np.int64(segment.plane_start)
         for name, column in columns.items():
-            _copy(self._columns[name][segment.row_start : segment.row_stop], column)
+            with _host_memory(self._columns[name][segment.row_start : segment.row_stop]) as target:
+                np.copyto(target, column)
         self._segments.append(segment)
 
-    def sample(self, rng: np.random.Generator, batch_size: int) -> DistillBatch:
-        """Draw a batch uniformly, with replacement."""
+    def draw(self, rng: np.random.Generator, num_rows: int) -> torch.Tensor:
+        """Draw rows [num_rows] uniformly, with replacement."""
         sizes = np.array([segment.row_stop - segment.row_start for segment in self._segments])
         starts = np.array([segment.row_start for segment in self._segments])
         ends = np.cumsum(sizes)
-        draws = rng.integers(ends[-1], size=batch_size)
+        draws = rng.integers(ends[-1], size=num_rows)
         which = np.searchsorted(ends, draws, side="right")
-        rows = torch.from_numpy(starts[which] + draws - (ends - sizes)[which]).to(self._device)
-        return self._gather(rows)
+        rows = torch.from_numpy(starts[which] + draws - (ends - sizes)[which])
+        return rows.to(self._device, non_blocking=True)
 
-    def _gather(self, rows: torch.Tensor) -> DistillBatch:
+    def gather(self, rows: torch.Tensor) -> DistillBatch:
+        """Return the transitions of rows that `draw` gave; frames are put into stacks here."""
         columns = {
             name: column.index_select(0, rows)
             for name, column in self._columns.items()
@@ -101,8 +121,7 @@ class TransitionWindow:
         if self._planes is not None and self._stack is not None:
             newest = self._columns["last_plane"].index_select(0, rows)
             offsets = torch.arange(1 - self._stack, 1, device=self._device)
-            index = (newest[:, None] + offsets).reshape(-1)
-            planes = self._planes.index_select(0, index)
+            planes = self._planes.index_select(0, (newest[:, None] + offsets).reshape(-1))
             columns["observations"] = planes.view(-1, self._stack, *planes.shape[1:])
         return DistillBatch(
             observations=columns["observations"],
@@ -124,7 +143,10 @@ class TransitionWindow:
             shape = (self._capacity, *column.shape[1:])
             self._columns[name] = torch.empty(shape, dtype=dtype, device=self._device)
         if planes is not None:
-            shape = (int(self._capacity * PLANES_PER_TRANSITION), *planes.shape[1:])
+            _, height, width = planes.shape
+            b = self._block
+            plane = (height, width) if b is None else (height // b, width // b, b * b)
+            shape = (int(self._capacity * PLANES_PER_TRANSITION), *plane)
             self._planes = torch.empty(shape, dtype=torch.uint8, device=self._device)
 
     def _make_room(self, num_rows: int, num_planes: int) -> _Segment:
@@ -152,9 +174,12 @@ def _overlap(a: _Segment, b: _Segment) -> bool:
     return rows or planes
 
 
-def _copy(target: torch.Tensor, source: npt.NDArray[Any]) -> None:
-    """Copy an array, read-only or not, into a tensor."""
+@contextmanager
+def _host_memory(target: torch.Tensor) -> Iterator[npt.NDArray[Any]]:
+    """Give memory to write that becomes the tensor's; a copy to a GPU is not waited for."""
     if target.device.type == "cpu":
-        np.copyto(target.numpy(), source)
-    else:
-        target.copy_(torch.from_numpy(np.array(source)))
+        yield target.numpy()
+        return
+    staging = torch.empty(target.shape, dtype=target.dtype, pin_memory=True)
+    yield staging.numpy()
+    target.copy_(staging, non_blocking=True)

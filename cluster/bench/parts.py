@@ -4,7 +4,6 @@ A part is set up once; `measure(seconds)` then works for about so long and retur
 `cluster.bench.report` interleaves the parts, so that a machine that drifts drifts for all of them.
 """
 
-import copy
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -15,19 +14,32 @@ import torch
 from actors.collector import Collector
 from actors.env_runner import EnvRunner
 from actors.environments import make_environment
-from cluster.assembly import build_learner, build_shard, runner_precision
+from cluster.assembly import build_acting, build_learner, build_shard
+from cluster.compute import inference_forms, training_forms
+from cluster.config import RunConfig
 from cluster.prepare import Preparation, new_student
 from common.codec import EncodedChunk, decode, encode
-from common.policies.inference import InferencePolicy, PolicyOutputs
-from common.policies.policy import Policy
+from common.policies.inference import (
+    InferencePolicy,
+    Observations,
+    PolicyOutputs,
+    log_probabilities,
+)
+from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
 from common.policies.spec import PolicySpec
 from common.replay.rate_limiter import RateLimits
-from common.weights import WeightStore
+from common.weights import WeightStore, weights_of
+from learners.config import LearnerConfig
 from learners.feed import FeedItem
 from learners.learner import Learner
 
 MIN_WINDOW = 16_384
 """Transitions of real play that the learner's parts work on."""
+
+STEPS_APART = 2
+"""Steps between two rows of real observations."""
+
+AUTO = {"precision": "auto", "layout": "auto"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,37 +72,47 @@ class _Silent(InferencePolicy):
         return self._outputs
 
 
-def build_parts(preparation: Preparation, teacher: Policy) -> Iterator[Part]:
-    """Set up every part of a recipe, in the order of the main road."""
+def real_observations(preparation: Preparation, teacher: Policy, count: int) -> Observations:
+    """Return observations [count, *shape] of the teacher's own play, with some random actions."""
+    config = preparation.config
+    env = make_environment(config.env, num_envs=config.actors.num_envs_per_runner)
+    policy, rng = InferencePolicy(teacher), np.random.default_rng(config.seed)
+    observations = env.reset(config.seed)
+    kept: list[Observations] = []
+    while sum(map(len, kept)) < count:
+        kept.append(observations)
+        for _ in range(STEPS_APART):
+            logs = log_probabilities(
+                policy(observations).dist_inputs, teacher.spec.dist, epsilon=0.05, mode="greedy"
+            )
+            observations = env.step((logs + rng.gumbel(size=logs.shape)).argmax(-1)).observations
+    env.close()
+    return np.concatenate(kept)[:count]
+
+
+def build_parts(
+    preparation: Preparation, teacher: Policy, observations: Observations
+) -> Iterator[Part]:
+    """Set up every part of a recipe, in the order of the main road.
+
+    Args:
+        preparation: with a recipe in which nothing is `auto`.
+        teacher: its teacher.
+        observations: [M, *shape] of real play.
+    """
     config = preparation.config
     num_envs = config.actors.num_envs_per_runner
     student = new_student(config, preparation.environment, teacher.spec)
-    precision = runner_precision(config, teacher)
-    acting_teacher = InferencePolicy(teacher, precision=precision)
-    acting_student = InferencePolicy(student, precision=precision)
-
-    def runner(first: InferencePolicy, second: InferencePolicy) -> EnvRunner:
-        return EnvRunner(
-            make_environment(config.env, num_envs=num_envs),
-            teacher=first,
-            student=second,
-            behavior=config.behavior,
-            unroll_length=config.actors.unroll_length,
-            total_env_steps=config.total_env_steps,
-            runner_id=0,
-            incarnation=0,
-            task_id=config.env.id,
-            seed=config.seed,
-        )
-
+    acting = build_acting(config, teacher=teacher, student=student)
+    silent = (_Silent(teacher.spec, num_envs), _Silent(student.spec, num_envs))
     yield _bare_environment(preparation)
-    silent = runner(_Silent(teacher.spec, num_envs), _Silent(student.spec, num_envs))
-    yield Part("env_runner_without_networks", "transitions", lambda: silent.sample().valid.sum())
+    without = _runner(config, *silent)
+    yield Part("env_runner_without_networks", "transitions", lambda: without.sample().valid.sum())
     chunks: list[EncodedChunk] = []
     store = WeightStore()
-    store.publish(build_learner(config, student, teacher.spec.dist).weights(0))
+    store.publish(weights_of(student.network, version=0, learner_steps=0, env_steps=0))
     collector = Collector(
-        runner(acting_teacher, acting_student),
+        _runner(config, *acting),
         pull=store.pull_if_newer,
         insert=chunks.append,
         runner_id=0,
@@ -106,80 +128,54 @@ def build_parts(preparation: Preparation, teacher: Policy) -> Iterator[Part]:
         return chunks[0].num_transitions
 
     yield Part("env_runner", "transitions", collect)
-    observations = _observations(fill, num_envs)
-    for name, policy in (("teacher_forward", acting_teacher), ("student_forward", acting_student)):
-        yield Part(name, "observations", _forward(policy, observations))
-    layouts = {"contiguous": torch.contiguous_format}
-    if observations[0].ndim == 4:
-        layouts["channels_last"] = torch.channels_last
-    for dtype in (torch.float32, torch.bfloat16):
-        for layout_name, layout in layouts.items():
-            name = f"teacher_forward_{str(dtype).removeprefix('torch.')}_{layout_name}"
-            yield Part(name, "observations", _plain_forward(teacher, observations, dtype, layout))
+    batches = np.resize(observations, (8, num_envs, *observations.shape[1:]))
+    yield Part("teacher_forward", "observations", _forward(acting[0], batches))
+    yield Part("student_forward", "observations", _forward(acting[1], batches))
+    for form in inference_forms(config.actors.model_copy(update=AUTO), teacher, observations):
+        policy = form.policy(teacher)
+        yield Part(f"teacher_forward {form}", "observations", _forward(policy, batches))
     yield from _codec_and_replay(preparation, fill)
-    learner = build_learner(config, student, teacher.spec.dist)
-    _fill(learner, fill)
-    yield Part("training_step", "samples", _training_step(learner, config.learner.batch_size))
-    yield Part("gather", "bytes", lambda: _gather(learner, config.learner.batch_size))
-    size = config.learner.batch_size * int(np.prod(preparation.environment.observation.shape))
-    source, target = np.ones(size, np.uint8), np.empty(size, np.uint8)
+    yield from _training(config, student, teacher, fill)
 
-    def copy_bytes() -> float:
-        np.copyto(target, source)
-        return size
 
-    yield Part("memcpy", "bytes", copy_bytes)
-
-    def publish() -> float:
-        store.publish(learner.weights(store.version + 1))
-        return 1
-
-    yield Part("publish_weights", "versions", publish)
+def _runner(config: RunConfig, teacher: InferencePolicy, student: InferencePolicy) -> EnvRunner:
+    return EnvRunner(
+        make_environment(config.env, num_envs=config.actors.num_envs_per_runner),
+        teacher=teacher,
+        student=student,
+        behavior=config.behavior,
+        unroll_length=config.actors.unroll_length,
+        total_env_steps=config.total_env_steps,
+        runner_id=0,
+        incarnation=0,
+        task_id=config.env.id,
+        seed=config.seed,
+    )
 
 
 def _bare_environment(preparation: Preparation) -> Part:
+    """Return the environment alone; like the silent policies, it always takes action 0."""
     config = preparation.config
     num_envs = config.actors.num_envs_per_runner
     env = make_environment(config.env, num_envs=num_envs)
-    rng = np.random.default_rng(config.seed)
     env.reset(config.seed)
+    actions = np.zeros(num_envs, np.int64)
 
     def step() -> float:
-        for _ in range(8):
-            env.step(rng.integers(env.spec.num_actions, size=num_envs))
-        return 8 * num_envs
+        for _ in range(config.actors.unroll_length):
+            env.step(actions)
+        return config.actors.unroll_length * num_envs
 
     return Part("environment", "transitions", step)
 
 
-def _observations(chunks: list[EncodedChunk], num_envs: int) -> list[np.ndarray]:
-    """Return some rows of real observations, each [num_envs, *shape]."""
-    found = decode(chunks[-1]).observations
-    rows = found.stacks() if hasattr(found, "stacks") else found.values
-    return [np.array(row) for row in rows[:8, :num_envs]]
+def _forward(policy: InferencePolicy, batches: Observations) -> Callable[[], float]:
+    rows = list(batches)
 
-
-def _forward(policy: InferencePolicy, observations: list[np.ndarray]) -> Callable[[], float]:
     def work() -> float:
-        for row in observations:
+        for row in rows:
             policy(row)
-        return sum(len(row) for row in observations)
-
-    return work
-
-
-def _plain_forward(
-    policy: Policy, observations: list[np.ndarray], dtype: torch.dtype, layout: torch.memory_format
-) -> Callable[[], float]:
-    """Run the network alone, with the cast that this type and layout need."""
-    network = copy.deepcopy(policy.network).to(dtype).eval()
-    network.set_layout(layout)
-
-    @torch.inference_mode()
-    def work() -> float:
-        for row in observations:
-            network(torch.from_numpy(row).to(dtype, memory_format=layout))
-        return sum(len(row) for row in observations)
+        return float(len(rows) * len(rows[0]))
 
     return work
 
@@ -201,22 +197,53 @@ def _codec_and_replay(preparation: Preparation, chunks: list[EncodedChunk]) -> I
     yield Part("replay_insert", "transitions", insert)
 
 
-def _fill(learner: Learner, chunks: list[EncodedChunk]) -> None:
-    for number, chunk in enumerate(chunks):
-        item = FeedItem(epoch="bench", granted=0, first_chunk=number, chunks=[decode(chunk)])
-        learner.receive(item)
+def _training(
+    config: RunConfig, student: Policy, teacher: Policy, chunks: list[EncodedChunk]
+) -> Iterator[Part]:
+    """Yield the learner's step, the same in every form to compare with, and its gather."""
+    size = config.learner.batch_size
 
+    def filled(changes: LearnerConfig) -> Learner:
+        changed = config.model_copy(update={"learner": changes})
+        trained = policy_from_bytes(*policy_to_bytes(student))
+        learner = build_learner(changed, trained, teacher.spec.dist)
+        for number, chunk in enumerate(chunks):
+            learner.receive(
+                FeedItem(epoch="", granted=0, first_chunk=number, chunks=[decode(chunk)])
+            )
+        return learner
 
-def _training_step(learner: Learner, batch_size: int) -> Callable[[], float]:
-    def work() -> float:
-        item = FeedItem(epoch="bench", granted=batch_size, first_chunk=0, chunks=[])
-        learner.receive(item)
-        learner.step()
-        return batch_size
+    def step(learner: Learner) -> Callable[[], float]:
+        def work() -> float:
+            learner.step()
+            return size
 
-    return work
+        return work
 
+    learner = filled(config.learner)
+    yield Part("training_step", "samples", step(learner))
+    auto = config.learner.model_copy(update={"micro_batch_size": "auto", "layout": "auto"})
+    for name, candidate in training_forms(auto, student).items():
+        yield Part(f"training_step {name}", "samples", step(filled(candidate)))
+    rows = learner.draw(size)
+    batch = learner.gather(rows).observations
+    moved = batch.numel() * batch.element_size()
+    source, target = batch.clone(), torch.empty_like(batch)
 
-def _gather(learner: Learner, batch_size: int) -> float:
-    batch = learner.draw(batch_size)
-    return batch.observations.numel() * batch.observations.element_size()
+    def gather() -> float:
+        learner.gather(learner.draw(size))
+        return moved
+
+    def copy_bytes() -> float:
+        target.copy_(source)
+        return moved
+
+    yield Part("gather", "bytes", gather)
+    yield Part("memcpy", "bytes", copy_bytes)
+    store = WeightStore()
+
+    def publish() -> float:
+        store.publish(learner.weights(store.version + 1))
+        return 1
+
+    yield Part("publish_weights", "versions", publish)

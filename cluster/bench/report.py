@@ -4,11 +4,17 @@ With e, t, s and l the core-seconds that environment, teacher, student and train
 a transition (each measured alone, on one core, in the same run), r the samples trained on a
 transition and C the cores:
 
-    efficiency = transitions/s end to end ÷ (C / (e + t + s + r·l))
-    overlap    = transitions/s end to end ÷ min(env runners alone, learner alone)
-    collector  = env runner without its networks ÷ bare environment
-    inference  = teacher forward in the env runner ÷ the best type and layout for this CPU
-    gather     = bytes/s of batches out of the window ÷ memcpy of as many
+    efficiency    = transitions/s end to end ÷ (C / (e + t + s + r·l))
+    overlap       = end to end with C − 1 env runners, so that the learner has a core of its own
+                    ÷ min(these env runners alone, learner alone)
+    collector     = env runner without its networks ÷ bare environment
+    inference     = teacher forward in the env runner ÷ the best type and layout for this CPU
+    training_step = gradient step in the learner ÷ the best micro-batch and layout
+    gather        = bytes/s of batches out of the window ÷ memcpy of as many
+
+With as many env runners as cores the overlap has a ceiling below 1, because env runners alone may
+then use what the learner needs: `overlap_shared` is reported with its `overlap_shared_ceiling`,
+n / (n + r·l) with n = e + t + s.
 """
 
 import statistics
@@ -21,9 +27,10 @@ from typing import Any
 
 from rich.table import Table
 
-from cluster.bench.parts import Part, build_parts
+from cluster.bench.parts import Part, build_parts, real_observations
+from cluster.compute import resolve_compute
 from cluster.config import RunConfig
-from cluster.prepare import Preparation, prepare
+from cluster.prepare import Preparation, new_student, prepare
 from cluster.session import Backend, Session, Snapshot
 from common.policies.policy import Policy
 
@@ -32,6 +39,13 @@ SETTLE_S = 5.0
 
 START_TIMEOUT_S = 180.0
 ENDLESS = 10**12
+
+OBSERVATIONS = 4_000
+PART_SHARE = 25.0
+"""A part is measured for this fraction of an end-to-end measurement, before each of them."""
+
+IDLE = 1e-6
+"""Samples per insert at which the learner has next to nothing to do."""
 
 HUNGRY = 16.0
 """Samples per insert at which the env runners supply more than the learner can take."""
@@ -53,24 +67,28 @@ class BenchReport:
         parts = {name: statistics.median(values) for name, values in self.parts.items()}
         whole = {name: statistics.median(values) for name, values in self.whole.items()}
         r = self.config.replay.samples_per_insert
-        needed = sum(
+        acting = sum(
             1 / parts[name] for name in ("environment", "teacher_forward", "student_forward")
         )
-        needed += r / parts["training_step"]
-        forwards = [v for name, v in parts.items() if name.startswith("teacher_forward_")]
+        training = r / parts["training_step"]
         return {
             "transitions_per_s": whole["transitions_per_s"],
             "samples_per_s": whole["samples_per_s"],
-            "efficiency": whole["transitions_per_s"] * needed / self.num_cores,
-            "overlap": whole["transitions_per_s"]
-            / min(whole["collectors_alone_per_s"], parts["training_step"] / r),
+            "efficiency": whole["transitions_per_s"] * (acting + training) / self.num_cores,
+            "overlap": whole["split_transitions_per_s"]
+            / min(whole["split_collectors_alone_per_s"], 1 / training),
+            "overlap_shared": whole["transitions_per_s"]
+            / min(whole["collectors_alone_per_s"], 1 / training),
+            "overlap_shared_ceiling": acting / (acting + training),
             "collector": parts["env_runner_without_networks"] / parts["environment"],
-            "inference": parts["teacher_forward"] / max(forwards),
-            "training_step": parts["training_step"],
+            "inference": parts["teacher_forward"] / _best(parts, "teacher_forward "),
+            "training_step": parts["training_step"] / _best(parts, "training_step "),
             "bytes_per_transition": whole["bytes_per_transition"],
             "gather": parts["gather"] / parts["memcpy"],
             "data_wait": whole["data_wait"],
             "samples_per_insert": whole["samples_per_insert"],
+            "learner_wait": whole["learner_wait"],
+            "env_runner_wait": whole["env_runner_wait"],
         }
 
     def as_json(self) -> dict[str, Any]:
@@ -114,60 +132,102 @@ def run_bench(
         teacher: its teacher.
         make_backend: starts what runs the whole; it is closed after each round.
         num_cores: cores that the whole may use.
-        seconds: of each end-to-end measurement; a part gets a tenth.
+        seconds: of each end-to-end measurement; a part gets a part of it.
         rounds: how often everything is measured.
         say: told what is being measured.
     """
     parts: Samples = {}
     whole: Samples = {}
-    say("setting up the parts")
-    built: list[Part] = list(build_parts(preparation, teacher))
+    say("playing, and measuring what is fastest")
+    observations = real_observations(preparation, teacher, OBSERVATIONS)
+    student = new_student(preparation.config, preparation.environment, teacher.spec)
+    config, found = resolve_compute(preparation.config, teacher, student, observations)
+    for line in found:
+        say(line)
+    preparation = preparation.with_config(config)
+    built: list[Part] = list(build_parts(preparation, teacher, observations))
+    sessions = _sessions(config, num_cores)
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")
-        for part in built:
-            parts.setdefault(part.name, []).append(part.measure(seconds / 10))
         backend = make_backend()
         try:
-            for name, value in _measure_whole(preparation, teacher, backend, seconds).items():
-                whole.setdefault(name, []).append(value)
+            for name, (changed, figures) in sessions.items():
+                say(f"  parts, then {name}")
+                for part in built:
+                    parts.setdefault(part.name, []).append(part.measure(seconds / PART_SHARE))
+                watched = _watch(changed, teacher, backend, seconds)
+                for figure, value in figures(watched).items():
+                    whole.setdefault(figure, []).append(value)
         finally:
             backend.close()
-    return BenchReport(config=preparation.config, num_cores=num_cores, parts=parts, whole=whole)
+    return BenchReport(config=config, num_cores=num_cores, parts=parts, whole=whole)
 
 
-def _measure_whole(
-    preparation: Preparation, teacher: Policy, backend: Backend, seconds: float
-) -> dict[str, float]:
-    """Measure the road as it is, with a learner that hardly trains, and with one that must."""
-    per_insert = preparation.config.replay.samples_per_insert
+def _sessions(
+    config: RunConfig, num_cores: int
+) -> dict[str, tuple[Preparation, Callable[["_Window"], dict[str, float]]]]:
+    """Return what runs end to end, and the figures that each gives."""
 
-    def watch(samples_per_insert: float) -> _Window:
-        config = preparation.config
+    def changed(samples_per_insert: float, num_env_runners: int) -> Preparation:
         replay = config.replay.model_copy(update={"samples_per_insert": samples_per_insert})
-        config = config.model_copy(update={"total_env_steps": ENDLESS, "replay": replay})
+        actors = config.actors.model_copy(update={"num_env_runners": num_env_runners})
+        update = {"total_env_steps": ENDLESS, "replay": replay, "actors": actors}
         # The rate limits follow from the ratio, so they are computed again.
-        return _watch(
-            prepare(config, num_cpus=ENDLESS, num_gpus=ENDLESS), teacher, backend, seconds
-        )
+        return prepare(config.model_copy(update=update), num_cpus=ENDLESS, num_gpus=ENDLESS)
 
-    road, idle, flooded = watch(per_insert), watch(1e-6), watch(HUNGRY)
+    r, runners = config.replay.samples_per_insert, config.actors.num_env_runners
+    split = max(1, num_cores - 1)
     return {
-        "transitions_per_s": road.env_steps / road.seconds,
-        "samples_per_s": road.samples / road.seconds,
-        "collectors_alone_per_s": idle.inserted / idle.seconds,
-        "bytes_per_transition": road.bytes_per_transition,
-        "data_wait": flooded.learner_wait_s / flooded.seconds,
-        "samples_per_insert": road.sampled / max(1, road.inserted),
+        "the whole": (changed(r, runners), _road_figures),
+        "env runners with an idle learner": (
+            changed(IDLE, runners),
+            lambda w: {"collectors_alone_per_s": w.inserted / w.seconds},
+        ),
+        "a learner with more data than it can take": (
+            changed(HUNGRY, runners),
+            lambda w: {"data_wait": w.learner_wait_s / w.seconds},
+        ),
+        "the whole, one core for the learner": (
+            changed(r, split),
+            lambda w: {"split_transitions_per_s": w.env_steps / w.seconds},
+        ),
+        "these env runners with an idle learner": (
+            changed(IDLE, split),
+            lambda w: {"split_collectors_alone_per_s": w.inserted / w.seconds},
+        ),
     }
+
+
+def _road_figures(window: "_Window") -> dict[str, float]:
+    runners = len(window.last.collectors)
+    return {
+        "transitions_per_s": window.env_steps / window.seconds,
+        "samples_per_s": window.samples / window.seconds,
+        "bytes_per_transition": window.bytes_per_transition,
+        "samples_per_insert": window.samples_per_insert,
+        "learner_wait": window.learner_wait_s / window.seconds,
+        "env_runner_wait": window.env_runner_wait_s / window.seconds / runners,
+    }
+
+
+def _best(parts: dict[str, float], prefix: str) -> float:
+    return max(speed for name, speed in parts.items() if name.startswith(prefix))
 
 
 @dataclass(frozen=True, slots=True)
 class _Window:
     """What happened between two snapshots."""
 
-    first: Snapshot
-    last: Snapshot
+    snapshots: list[Snapshot]
     seconds: float
+
+    @property
+    def first(self) -> Snapshot:
+        return self.snapshots[0]
+
+    @property
+    def last(self) -> Snapshot:
+        return self.snapshots[-1]
 
     @property
     def env_steps(self) -> int:
@@ -188,8 +248,18 @@ class _Window:
         )
 
     @property
-    def sampled(self) -> int:
-        return sum(s.sampled for s in self.last.shards) - sum(s.sampled for s in self.first.shards)
+    def env_runner_wait_s(self) -> float:
+        return sum(c.wait_s for c in self.last.collectors) - sum(
+            c.wait_s for c in self.first.collectors
+        )
+
+    @property
+    def samples_per_insert(self) -> float:
+        """Slope of samples over inserts: both come in lumps, at different moments."""
+        shards = [snapshot.shards for snapshot in self.snapshots]
+        inserted = [sum(shard.inserted for shard in polled) for polled in shards]
+        sampled = [sum(shard.sampled for shard in polled) for polled in shards]
+        return statistics.linear_regression(inserted, sampled).slope
 
     @property
     def bytes_per_transition(self) -> float:
@@ -203,10 +273,10 @@ def _watch(preparation: Preparation, teacher: Policy, backend: Backend, seconds:
         session = backend.distil(preparation, teacher, Path(folder))
         try:
             _wait_for_data(session)
-            first, started = session.poll(), time.perf_counter()
+            snapshots, started = [session.poll()], time.perf_counter()
             while time.perf_counter() - started < seconds:
-                last = session.poll()
-            return _Window(first, last, time.perf_counter() - started)
+                snapshots.append(session.poll())
+            return _Window(snapshots, time.perf_counter() - started)
         finally:
             session.abort()
 

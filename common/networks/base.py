@@ -7,6 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from common.networks.inputs import Layout
+
+HEADS = ("head", "value")
+"""Names of the layers that give a network's outputs."""
+
 
 class NetworkOutput(NamedTuple):
     """What a policy network returns for B observations."""
@@ -35,16 +40,43 @@ class PolicyNetwork(nn.Module):
         self.has_value = has_value
 
     @abstractmethod
-    def forward(self, observation: torch.Tensor) -> NetworkOutput:
-        """Map scaled observations [B, *observation_shape] to outputs."""
+    def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
+        """Map observations [B, *observation_shape], times `input_scale`, to outputs.
+
+        The scale is applied to the weights that see the observation, which are fewer. Frames may
+        come in any layout of `common.networks.inputs` that the network can take.
+        """
 
     @abstractmethod
     def first_layers(self) -> list[nn.Module]:
         """Return the layers that see the observation (an input scale can be folded into them)."""
 
-    def set_layout(self, layout: torch.memory_format) -> None:
-        """Keep the weights in this memory layout, in place."""
-        self.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs lack it
+    @property
+    def block(self) -> int | None:
+        """Side of the squares in which frames may come, where the network can take blocks."""
+        return None
+
+    def layouts(self) -> tuple[Layout, ...]:
+        """Return the layouts in which observations may come."""
+        if len(self.observation_shape) != 3:
+            return ("contiguous",)
+        plain: tuple[Layout, ...] = ("contiguous", "channels_last")
+        return plain if self.block is None else (*plain, "blocks")
+
+    def set_layout(self, layout: Layout) -> None:
+        """Keep the weights as inputs of this layout want them, in place."""
+        memory = torch.contiguous_format if layout == "contiguous" else torch.channels_last
+        self.to(memory_format=memory)  # type: ignore[call-overload]  # torch's stubs lack it
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Compute in `dtype`, in place, but the heads in float32.
+
+        Heads are small, and rounding what they say decides between actions that are nearly equal.
+        """
+        self.to(dtype)
+        for name, module in self.named_children():
+            if name in HEADS:
+                module.to(torch.float32)
 
     def initialise(self) -> None:
         """Draw fresh weights: orthogonal (Saxe et al. 2014), gain √2 before hidden activations.
@@ -55,12 +87,24 @@ class PolicyNetwork(nn.Module):
         """
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
-                output = name in ("head", "value")
+                output = name in HEADS
                 nn.init.orthogonal_(module.weight, 1.0 if output else math.sqrt(2.0))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def __call__(self, observation: torch.Tensor) -> NetworkOutput:
+    def __call__(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
         """Same as `forward`, with its type."""
-        output: NetworkOutput = super().__call__(observation)
+        output: NetworkOutput = super().__call__(observation, input_scale=input_scale)
         return output
+
+
+def scaled_weight(layer: nn.Linear | nn.Conv2d, scale: float) -> torch.Tensor:
+    """Return a layer's weight times a scale."""
+    return layer.weight if scale == 1.0 else layer.weight * scale
+
+
+def apply_head(head: nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """Apply a head in its own precision (autocast, where it is on, overrules it)."""
+    dtype = next(head.parameters()).dtype
+    output: torch.Tensor = head(features.to(dtype))
+    return output

@@ -10,10 +10,11 @@ from typing import Literal
 import torch
 from pydantic import Field, PositiveInt
 from torch import nn
+from torch.nn import functional as F
 
 from common.config import StrictModel
 from common.errors import MismatchError
-from common.networks.base import NetworkOutput, PolicyNetwork
+from common.networks.base import NetworkOutput, PolicyNetwork, apply_head, scaled_weight
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
 
@@ -62,15 +63,21 @@ class MLP(PolicyNetwork):
         elif has_value:
             self.value = nn.Linear(spec.hidden[-1], 1)
 
-    def forward(self, observation: torch.Tensor) -> NetworkOutput:
-        """Map scaled vectors [B, D] to outputs."""
-        features = self._tower(self.layers, observation)
+    def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
+        """Map vectors [B, D], times `input_scale`, to outputs."""
+        features = self._tower(self.layers, observation, input_scale)
         value = None
         if self.value is not None:
-            separate = self.value_layers
-            tower = features if separate is None else self._tower(separate, observation)
-            value = self.value(tower).squeeze(-1)
-        return NetworkOutput(self.head(features), value)
+            towers = self.value_layers
+            if towers is None:
+                value = apply_head(self.value, features)
+            elif len(towers) == 0:  # the value head sees the observation
+                weight = scaled_weight(self.value, input_scale)
+                value = F.linear(observation.to(weight.dtype), weight, self.value.bias)
+            else:
+                value = apply_head(self.value, self._tower(towers, observation, input_scale))
+            value = value.squeeze(-1)
+        return NetworkOutput(apply_head(self.head, features), value)
 
     def first_layers(self) -> list[nn.Module]:
         """Return the first layer of the trunk and of the value tower."""
@@ -78,8 +85,14 @@ class MLP(PolicyNetwork):
             return [self.layers[0]]
         return [self.layers[0], next(iter(self.value_layers), self.value)]
 
-    def _tower(self, layers: nn.ModuleList, x: torch.Tensor) -> torch.Tensor:
-        for layer in layers:
+    def _tower(
+        self, layers: nn.ModuleList, observation: torch.Tensor, input_scale: float
+    ) -> torch.Tensor:
+        first = layers[0]
+        assert isinstance(first, nn.Linear)
+        weight = scaled_weight(first, input_scale)
+        x: torch.Tensor = self.activation(F.linear(observation, weight, first.bias))
+        for layer in itertools.islice(layers, 1, None):
             x = self.activation(layer(x))
         return x
 

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from common.config import StrictModel
 from common.errors import MismatchError
-from common.networks.base import NetworkOutput, PolicyNetwork
+from common.networks.base import NetworkOutput, PolicyNetwork, apply_head, scaled_weight
+from common.networks.inputs import can_be_blocks, convolve_blocks
 
 SIZES: dict[str, tuple[tuple[int, ...], int]] = {
     "nature": ((32, 64, 64), 512),
@@ -100,15 +101,31 @@ class NatureCNN(PolicyNetwork):
         self.head = nn.Linear(spec.hidden, num_actions)
         self.value = nn.Linear(spec.hidden, 1) if has_value else None
 
-    def forward(self, observation: torch.Tensor) -> NetworkOutput:
-        """Map scaled frames [B, stack, H, W] to outputs."""
-        x = observation
-        for conv in self.convs:
+    def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
+        """Map frames [B, stack, H, W] (or blocks of them), times `input_scale`, to outputs."""
+        x = F.relu(self._first(observation, input_scale))
+        for conv in self.convs[1:]:
             x = F.relu(conv(x))
         x = F.relu(self.fc(x.flatten(1)))
-        value = self.value(x).squeeze(-1) if self.value is not None else None
-        return NetworkOutput(self.head(x), value)
+        value = apply_head(self.value, x).squeeze(-1) if self.value is not None else None
+        return NetworkOutput(apply_head(self.head, x), value)
 
     def first_layers(self) -> list[nn.Module]:
         """Return the first convolution."""
         return [self.convs[0]]
+
+    @property
+    def block(self) -> int | None:
+        """The first convolution's stride, where its kernel and the frames are multiples of it."""
+        stride, kernel = self.spec.strides[0], self.spec.kernels[0]
+        sizes = (kernel, *self.observation_shape[1:])
+        fits = can_be_blocks(stride) and all(size % stride == 0 for size in sizes)
+        return stride if fits else None
+
+    def _first(self, observation: torch.Tensor, input_scale: float) -> torch.Tensor:
+        conv = self.convs[0]
+        weight = scaled_weight(conv, input_scale)
+        if observation.ndim == 4:
+            return F.conv2d(observation, weight, conv.bias, conv.stride)
+        assert self.block is not None
+        return convolve_blocks(observation, weight, conv.bias, self.block)

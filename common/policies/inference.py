@@ -1,8 +1,8 @@
 """Running a policy: batches of observations in, NumPy arrays out.
 
-Frames are cast to the compute type in their own layout (casting them to channels-last costs more
-than the convolutions gain), and the observation's scale is folded into the first layer, so that
-bytes 0 to 255 enter a bfloat16 network exactly.
+The observation's scale is folded into the first layer, so that bytes 0 to 255 enter a network of 16
+bits exactly; heads stay in float32. In which type and layout a policy runs fastest, and whether it
+then still takes the same actions, is measured by `common.policies.compute`.
 """
 
 import copy
@@ -13,11 +13,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from common.networks.inputs import Layout, cast_frames, cut_stacks
 from common.policies.policy import Policy
 from common.policies.spec import DistKind
 
-Precision = Literal["float32", "bfloat16"]
-_DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+Precision = Literal["float32", "float16", "bfloat16"]
+DTYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+Observations = npt.NDArray[np.uint8 | np.float32]
 
 
 class PolicyOutputs(NamedTuple):
@@ -29,14 +35,64 @@ class PolicyOutputs(NamedTuple):
     """[B] where the policy has a value head."""
 
 
-class InferencePolicy:
-    """A copy of a policy for acting, in the precision asked for."""
+class Inputs:
+    """Casts observations for the policies that share it; the array of the last call only once.
 
-    def __init__(self, policy: Policy, *, precision: Precision = "float32") -> None:
+    For an env runner, whose teacher and student look at the same arrays and nobody writes to them.
+
+    Args:
+        dtype: what the networks compute in.
+        layout: how frames shall lie in memory.
+        block: side of the squares, for blocks.
+    """
+
+    def __init__(self, dtype: torch.dtype, layout: Layout, block: int | None) -> None:
+        self.form = (dtype, layout, block)
+        self._last: tuple[Observations, torch.Tensor] | None = None
+
+    def __call__(self, observations: Observations) -> torch.Tensor:
+        """Return the network's input for observations [B, *shape]."""
+        if self._last is None or self._last[0] is not observations:
+            self._last = observations, _network_input(observations, *self.form)
+        return self._last[1]
+
+
+class InferencePolicy:
+    """A copy of a policy for acting.
+
+    Args:
+        policy: the policy; it is left as it was.
+        precision: what to compute in.
+        layout: how frames enter the network; one of `policy.network.layouts()`.
+        refine_below: rows whose two largest outputs lie closer than this are computed again in
+            float32: rounding must not decide between actions that are nearly equal.
+        inputs: shared with a policy that sees the same arrays; used where both want the same form.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        precision: Precision = "float32",
+        layout: Layout = "contiguous",
+        refine_below: float = 0.0,
+        inputs: Inputs | None = None,
+    ) -> None:
         self.spec = policy.spec
-        self._dtype = _DTYPES[precision]
+        self._dtype = DTYPES[precision]
+        self._layout = layout
         self._network = copy.deepcopy(policy.network).eval().requires_grad_(False)
+        self._network.set_layout(layout)
+        self._form = (self._dtype, layout, self._network.block if layout == "blocks" else None)
+        self._inputs = inputs if inputs is not None and inputs.form == self._form else None
+        self._refine_below = refine_below
+        self._exact = InferencePolicy(policy) if refine_below > 0 else None
         self.load(policy.network.state_dict())
+
+    def new_inputs(self) -> Inputs:
+        """Return what another policy can share with this one."""
+        self._inputs = Inputs(*self._form)
+        return self._inputs
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take over new weights (float32, as they are published)."""
@@ -46,14 +102,51 @@ class InferencePolicy:
             for layer in network.first_layers():
                 assert isinstance(layer.weight, torch.Tensor)
                 layer.weight.mul_(self.spec.observation.scale)
-        network.to(self._dtype)
+        network.set_precision(self._dtype)
+        if self._exact is not None:
+            self._exact.load(state)
 
     @torch.inference_mode()
-    def __call__(self, observations: npt.NDArray[np.uint8 | np.float32]) -> PolicyOutputs:
+    def __call__(self, observations: Observations) -> PolicyOutputs:
         """Return the outputs for observations [B, *shape]."""
-        output = self._network(torch.from_numpy(observations).to(self._dtype))
+        if self._inputs is not None:
+            output = self._network(self._inputs(observations))
+        else:
+            output = self._network(_network_input(observations, *self._form))
         value = None if output.value is None else output.value.float().numpy()
-        return PolicyOutputs(output.dist_inputs.float().numpy(), value)
+        outputs = PolicyOutputs(output.dist_inputs.float().numpy(), value)
+        if self._exact is not None:
+            self._refine(outputs, observations, self._exact)
+        return outputs
+
+    def _refine(
+        self, outputs: PolicyOutputs, observations: Observations, exact: "InferencePolicy"
+    ) -> None:
+        """Replace rows whose greedy action is in doubt."""
+        close = np.flatnonzero(lead_of_the_best(outputs.dist_inputs) < self._refine_below)
+        if close.size:
+            better = exact(observations[close])
+            outputs.dist_inputs[close] = better.dist_inputs
+            if outputs.value is not None and better.value is not None:
+                outputs.value[close] = better.value
+
+
+def lead_of_the_best(dist_inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return by how much the largest output of each row [B, A] exceeds the second, [B]."""
+    largest = np.partition(dist_inputs, -2, axis=-1)
+    lead: npt.NDArray[np.float32] = largest[:, -1] - largest[:, -2]
+    return lead
+
+
+def _network_input(
+    observations: Observations, dtype: torch.dtype, layout: Layout, block: int | None
+) -> torch.Tensor:
+    if observations.dtype != np.uint8:
+        return torch.from_numpy(observations).to(dtype)
+    frames: npt.NDArray[np.uint8] = observations.view(np.uint8)
+    if block is not None:
+        frames = cut_stacks(frames, block)
+    return cast_frames(torch.from_numpy(frames), dtype, layout)
 
 
 def hardware_has_bfloat16() -> bool:

@@ -22,7 +22,9 @@ import torch
 from ale_py.vector_env import AtariVectorEnv
 from torch.nn import functional as F
 
+from cluster.bench.parts import real_observations
 from cluster.cli import num_cpus_here
+from cluster.compute import resolve_compute
 from cluster.config import load_recipe
 from cluster.prepare import new_student, prepare
 from cluster.ray_backend import RayBackend
@@ -82,10 +84,16 @@ def distributed(seconds: float) -> float:
     config = load_recipe(RECIPE, ["total_env_steps=100_000_000", "objective.kl.temperature=1.0"])
     preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=0)
     assert preparation.teacher is not None
+    teacher = preparation.teacher
+    student = new_student(config, preparation.environment, teacher.spec)
+    observations = real_observations(preparation, teacher, 2_048)
+    preparation = preparation.with_config(
+        resolve_compute(config, teacher, student, observations)[0]
+    )
     backend = RayBackend(address=None, num_cpus=num_cpus_here())
     try:
         with tempfile.TemporaryDirectory() as folder:
-            session = backend.distil(preparation, preparation.teacher, Path(folder))
+            session = backend.distil(preparation, teacher, Path(folder))
             try:
                 while session.poll().trainer.env_steps < WARM_UP_STEPS:
                     pass

@@ -13,17 +13,15 @@ from cluster.assembly import (
     build_shard,
     build_trainer,
     play_episodes,
-    runner_precision,
 )
 from cluster.config import RunConfig
 from cluster.local_backend import LocalBackend, LocalSession
 from cluster.prepare import Preparation, prepare
 from common.codec import EncodedChunk, decode
-from common.policies.inference import Precision
 from common.policies.policy import Policy
 from common.weights import PolicyWeights, WeightStore
 from learners.feed import DirectFeed
-from tests.builders import Kind, make_policy
+from tests.builders import make_policy
 from tests.cartpole import cartpole_teacher, load_config
 
 
@@ -52,30 +50,6 @@ def collector(config: RunConfig, inserted: list[EncodedChunk]) -> Collector:
         pull=WeightStore().pull_if_newer,
         insert=inserted.append,
     )
-
-
-@pytest.mark.parametrize(
-    ("asked", "kind", "hardware", "expected"),
-    [
-        ("auto", "frames", True, "bfloat16"),
-        ("auto", "frames", False, "float32"),
-        ("auto", "vectors", True, "float32"),
-        ("float32", "frames", True, "float32"),
-        ("bfloat16", "vectors", False, "bfloat16"),
-    ],
-)
-def test_frames_run_in_bfloat16_where_the_machine_has_it_unless_the_recipe_says_otherwise(
-    asked: Precision,
-    kind: Kind,
-    hardware: bool,
-    expected: Precision,
-    config: RunConfig,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(assembly, "hardware_has_bfloat16", lambda: hardware)
-    actors = config.actors.model_copy(update={"precision": asked})
-    changed = config.model_copy(update={"actors": actors})
-    assert runner_precision(changed, make_policy(kind)) == expected
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from cluster.run_directory import RunDirectory, create_run_directory
 from cluster.session import EvaluationJob, Session, Snapshot
 from cluster.telemetry import Telemetry
 from common.errors import RunFailedError
+from common.policies.inference import Observations
 from common.policies.policy import Policy, load_policy, new_policy
 from learners.trainer import TrainerStats
 from tests.cartpole import cartpole_teacher, load_config
@@ -99,6 +100,11 @@ class FakeBackend:
             value_scale=None,
             observations=np.eye(4, dtype=np.float32),
         )
+
+    def resolve_compute(
+        self, config: RunConfig, teacher: Policy, student: Policy, observations: Observations
+    ) -> tuple[RunConfig, tuple[str, ...]]:
+        return config, ("found the fastest",)
 
     def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> Session:
         if self.session is None:

@@ -72,9 +72,9 @@ def test_latency_is_measured_on_one_thread_and_the_number_of_threads_comes_back(
     seen = []
     forward = type(policy.network).forward
 
-    def watched(self, observation):
+    def watched(self, observation, **scale):
         seen.append((torch.get_num_threads(), tuple(observation.shape)))
-        return forward(self, observation)
+        return forward(self, observation, **scale)
 
     monkeypatch.setattr(type(policy.network), "forward", watched)
     before = torch.get_num_threads()
@@ -94,10 +94,10 @@ def test_threads_come_back_when_a_forward_fails(monkeypatch):
     policy = vector_policy(has_value=False)
     forward = type(policy.network).forward
 
-    def failing(self, observation):
+    def failing(self, observation, **scale):
         if torch.is_inference_mode_enabled():
             raise RuntimeError("no forward today")
-        return forward(self, observation)
+        return forward(self, observation, **scale)
 
     monkeypatch.setattr(type(policy.network), "forward", failing)
     before = torch.get_num_threads()

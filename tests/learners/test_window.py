@@ -6,20 +6,27 @@ import torch
 
 from common.codec import decode, encode
 from common.frames import FrameObservations
+from common.networks.inputs import cut_stacks
 from common.trajectory import TrajectoryChunk
 from learners.batch import DistillBatch
 from learners.window import TransitionWindow
-from tests.builders import make_chunk
+from tests.builders import SIZE, STACK, make_chunk
 
 CPU = torch.device("cpu")
 KINDS = ["frames", "vectors"]
 
 
-def window_of(capacity: int, *chunks: TrajectoryChunk) -> TransitionWindow:
-    window = TransitionWindow(capacity, teacher_dist="logits", device=CPU)
+def window_of(
+    capacity: int, *chunks: TrajectoryChunk, block: int | None = None
+) -> TransitionWindow:
+    window = TransitionWindow(capacity, teacher_dist="logits", device=CPU, block=block)
     for chunk in chunks:
         window.insert(chunk)
     return window
+
+
+def sample(window: TransitionWindow, num_rows: int, *, seed: int = 0) -> DistillBatch:
+    return window.gather(window.draw(np.random.default_rng(seed), num_rows))
 
 
 def valid_rows(chunk: TrajectoryChunk) -> set[float]:
@@ -30,7 +37,7 @@ def valid_rows(chunk: TrajectoryChunk) -> set[float]:
 def stored_rows(window: TransitionWindow) -> set[float]:
     """Return the rows that a great many samples show."""
     draws = 40 * len(window)
-    return set(window.sample(np.random.default_rng(0), draws).rewards.tolist())
+    return set(sample(window, draws, seed=0).rewards.tolist())
 
 
 def random_chunks(kind, count: int, *, end_share: float = 0.2) -> list[TrajectoryChunk]:
@@ -79,10 +86,9 @@ def assert_rows_are_those_of(batch: DistillBatch, chunks: list[TrajectoryChunk])
 def test_samples_are_exactly_the_rows_of_their_chunks_over_many_laps_of_the_rings(kind, end_share):
     chunks = random_chunks(kind, 40, end_share=end_share)
     window = window_of(60)
-    rng = np.random.default_rng(1)
     for chunk in chunks:
         window.insert(chunk)
-        assert_rows_are_those_of(window.sample(rng, 32), chunks)
+        assert_rows_are_those_of(sample(window, 32, seed=1), chunks)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -148,7 +154,7 @@ def test_samples_are_uniform_over_what_is_stored():
     chunks = [make_chunk(sequence=s, num_steps=n) for s, n in enumerate((3, 12, 6))]
     window = window_of(200, *chunks)
     draws = 400 * len(window)
-    batch = window.sample(np.random.default_rng(0), draws)
+    batch = sample(window, draws, seed=0)
     _, counts = np.unique(batch.rewards.numpy(), return_counts=True)
     assert len(counts) == len(window)
     assert abs(counts - 400).max() < 5 * 400**0.5
@@ -156,16 +162,14 @@ def test_samples_are_uniform_over_what_is_stored():
 
 def test_the_generator_decides_what_is_drawn():
     window = window_of(100, make_chunk())
-    first, again, other = (
-        window.sample(np.random.default_rng(seed), 16).rewards.tolist() for seed in (1, 1, 2)
-    )
+    first, again, other = (sample(window, 16, seed=seed).rewards.tolist() for seed in (1, 1, 2))
     assert first == again != other
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_has_the_types_that_objectives_expect(kind):
     chunk = make_chunk(kind)
-    batch = window_of(100, chunk).sample(np.random.default_rng(0), 7)
+    batch = sample(window_of(100, chunk), 7, seed=0)
     assert batch.size == 7
     assert batch.observations.dtype == (torch.uint8 if kind == "frames" else torch.float32)
     assert (batch.actions.dtype, batch.rewards.dtype) == (torch.int64, torch.float32)
@@ -177,30 +181,29 @@ def test_a_batch_has_the_types_that_objectives_expect(kind):
 def test_decoded_chunks_are_copied_in(kind):
     chunk = make_chunk(kind)
     window = window_of(100, decode(encode(chunk)))
-    batch = window.sample(np.random.default_rng(0), 16)
+    batch = sample(window, 16, seed=0)
     batch.rewards.zero_()
     batch.observations.zero_()
-    assert_rows_are_those_of(window.sample(np.random.default_rng(1), 16), [chunk])
+    assert_rows_are_those_of(sample(window, 16, seed=1), [chunk])
 
 
 def test_without_a_value_head_there_are_no_values():
     window = window_of(100, make_chunk(has_value=False))
-    assert window.sample(np.random.default_rng(0), 4).teacher_value is None
+    assert sample(window, 4, seed=0).teacher_value is None
 
 
 def test_q_values_keep_their_precision():
     chunk = make_chunk(dist="q_values")
-    batch = window_of(100, chunk).sample(np.random.default_rng(0), 32)
+    batch = sample(window_of(100, chunk), 32, seed=0)
     labels = {tuple(row) for row in chunk.teacher_dist_inputs.reshape(-1, 3).tolist()}
     assert {tuple(row) for row in batch.teacher_dist_inputs.tolist()} <= labels
 
 
-def test_a_slice_of_a_batch_is_a_view_of_its_rows():
-    batch = window_of(100, make_chunk()).sample(np.random.default_rng(0), 10)
-    part = batch.slice(3, 7)
-    assert part.size == 4
-    assert part.teacher_dist == batch.teacher_dist
-    for name in ("observations", "actions", "rewards", "teacher_dist_inputs", "teacher_value"):
-        whole, piece = getattr(batch, name), getattr(part, name)
-        assert torch.equal(piece, whole[3:7])
-        assert piece.untyped_storage().data_ptr() == whole.untyped_storage().data_ptr()
+@pytest.mark.parametrize("end_share", [0.0, 0.3])
+def test_squares_hold_the_stacks_that_whole_planes_hold(end_share):
+    chunks = [make_chunk("frames", sequence=s, end_share=end_share) for s in range(3)]
+    whole, squares = window_of(200, *chunks), window_of(200, *chunks, block=2)
+    wanted = sample(whole, 40).observations.numpy()
+    found = sample(squares, 40).observations.numpy()
+    assert found.shape == (40, STACK, SIZE // 2, SIZE // 2, 4)
+    np.testing.assert_array_equal(found, cut_stacks(wanted, 2))

@@ -5,13 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from cluster.bench.parts import Part, build_parts
+from cluster.bench.parts import Part, build_parts, real_observations
 from cluster.bench.report import BenchReport, run_bench
 from cluster.prepare import Preparation, prepare
 from cluster.session import Backend
 from tests.cartpole import load_config
 
 FIGURES = {
+    "overlap_shared",
+    "overlap_shared_ceiling",
+    "learner_wait",
+    "env_runner_wait",
     "efficiency",
     "overlap",
     "collector",
@@ -33,9 +37,11 @@ def preparation(tmp_path: Path) -> Preparation:
 
 def test_every_part_does_work_that_can_be_measured(preparation: Preparation) -> None:
     assert preparation.teacher is not None
-    speeds = {
-        part.name: part.measure(0.02) for part in build_parts(preparation, preparation.teacher)
-    }
+    teacher = preparation.teacher
+    observations = real_observations(preparation, teacher, 64)
+    assert observations.shape == (64, 4)
+    parts = build_parts(preparation, teacher, observations)
+    speeds = {part.name: part.measure(0.02) for part in parts}
     assert {"environment", "env_runner", "teacher_forward", "training_step"} <= speeds.keys()
     assert all(speed > 0 for speed in speeds.values()), speeds
     assert speeds["env_runner"] < speeds["environment"] * 1.5
@@ -59,9 +65,10 @@ def test_the_figures_follow_their_definitions(preparation: Preparation) -> None:
         "env_runner_without_networks": [1_900.0],
         "teacher_forward": [8_000.0],
         "student_forward": [16_000.0],
-        "teacher_forward_float32_contiguous": [4_000.0],
-        "teacher_forward_bfloat16_contiguous": [10_000.0],
+        "teacher_forward float32, layout contiguous": [4_000.0],
+        "teacher_forward float16, layout blocks": [10_000.0],
         "training_step": [40_000.0],
+        "training_step micro-batches of 64, layout blocks": [50_000.0],
         "gather": [4e9],
         "memcpy": [8e9],
     }
@@ -71,6 +78,10 @@ def test_the_figures_follow_their_definitions(preparation: Preparation) -> None:
         "collectors_alone_per_s": [4_000.0],
         "bytes_per_transition": [60.0],
         "data_wait": [0.01],
+        "learner_wait": [0.2],
+        "env_runner_wait": [0.1],
+        "split_transitions_per_s": [900.0],
+        "split_collectors_alone_per_s": [1_800.0],
         "samples_per_insert": [8.0],
     }
     config = preparation.config
@@ -78,7 +89,10 @@ def test_the_figures_follow_their_definitions(preparation: Preparation) -> None:
     needed = 1 / 2_000 + 1 / 8_000 + 1 / 16_000 + 8 / 40_000
     assert figures.keys() == FIGURES
     assert figures["efficiency"] == pytest.approx(1_000 / (2 / needed))
-    assert figures["overlap"] == pytest.approx(1_000 / min(4_000, 40_000 / 8))
+    assert figures["overlap"] == pytest.approx(900 / min(1_800, 40_000 / 8))
+    assert figures["overlap_shared"] == pytest.approx(1_000 / min(4_000, 40_000 / 8))
+    assert figures["overlap_shared_ceiling"] == pytest.approx((needed - 8 / 40_000) / needed)
+    assert figures["training_step"] == pytest.approx(0.8)
     assert figures["collector"] == pytest.approx(0.95)
     assert figures["inference"] == pytest.approx(0.8)
     assert figures["gather"] == pytest.approx(0.5)
