@@ -62,4 +62,4 @@ class NullEnvironment(gymnasium.Env[npt.NDArray[np.float32], np.int64]):
         self._due = max(self._due, now) + self._period_s
 
 
-gymnasium.register("StillhouseNull-v0", entry_point=NullEnvironment)
+gymnasium.register("StillhouseNull-v0", entry_point=f"{__name__}:NullEnvironment")

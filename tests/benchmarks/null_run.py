@@ -84,7 +84,7 @@ def null_recipe(
 @contextmanager
 def many_raylets(num_raylets: int) -> Iterator[str]:
     """Start a cluster of `num_raylets` nodes on this machine, yield its address, and end it."""
-    node = {"num_cpus": CPUS_PER_RAYLET, "object_store_memory": OBJECT_STORE_BYTES}
+    node: dict[str, Any] = {"num_cpus": CPUS_PER_RAYLET, "object_store_memory": OBJECT_STORE_BYTES}
     head = {"include_dashboard": False, "_system_config": SYSTEM_CONFIG}
     cluster = Cluster(initialize_head=True, head_node_args=node | head)
     try:
@@ -92,7 +92,7 @@ def many_raylets(num_raylets: int) -> Iterator[str]:
             cluster.add_node(**node)
         yield cluster.address
     finally:
-        cluster.shutdown()
+        cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 def wait_for_data(session: Session, num_runners: int, *, timeout_s: float) -> None:

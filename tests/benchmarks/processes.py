@@ -8,7 +8,7 @@ import os
 import socket
 import stat
 import struct
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -77,7 +77,7 @@ class ProcessorTime:
 
     def by_role(self) -> dict[str, float]:
         """Return the seconds since the start."""
-        seconds: Counter[str] = Counter()
+        seconds: defaultdict[str, float] = defaultdict(float)
         for role, process in family():
             seconds[role] += _seconds(process) - self._then.get(process, 0.0)
         return dict(seconds)
