@@ -7,6 +7,7 @@ A part is set up once; `measure(seconds)` then works for about so long and retur
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from actors.collector import Collector
 from actors.env_runner import EnvRunner
 from actors.environments import make_environment
 from cluster.assembly import build_acting, build_learner, build_shard
-from cluster.compute import inference_forms, training_forms
+from cluster.compute import inference_forms, resolve_compute, training_forms
 from cluster.config import RunConfig
 from cluster.prepare import Preparation, new_student
 from common.codec import EncodedChunk, decode, encode
@@ -70,6 +71,23 @@ class _Silent(InferencePolicy):
     def __call__(self, observations: object) -> PolicyOutputs:
         """Return zeros."""
         return self._outputs
+
+
+class Resolved(NamedTuple):
+    """A recipe in which nothing is `auto`, and what it was resolved on."""
+
+    preparation: Preparation
+    observations: Observations
+    found: tuple[str, ...]
+    """What was found, in words."""
+
+
+def resolve_on_play(preparation: Preparation, teacher: Policy, count: int = 4_000) -> Resolved:
+    """Resolve what a recipe leaves `auto`, as a run does, on `count` observations of play."""
+    observations = real_observations(preparation, teacher, count)
+    student = new_student(preparation.config, preparation.environment, teacher.spec)
+    config, found = resolve_compute(preparation.config, teacher, student, observations)
+    return Resolved(preparation.with_config(config), observations, found)
 
 
 def real_observations(preparation: Preparation, teacher: Policy, count: int) -> Observations:

@@ -27,10 +27,9 @@ from typing import Any
 
 from rich.table import Table
 
-from cluster.bench.parts import Part, build_parts, real_observations
-from cluster.compute import resolve_compute
+from cluster.bench.parts import Part, build_parts, resolve_on_play
 from cluster.config import RunConfig
-from cluster.prepare import Preparation, new_student, prepare
+from cluster.prepare import Preparation, prepare
 from cluster.session import Backend, Session, Snapshot
 from common.policies.policy import Policy
 
@@ -40,7 +39,6 @@ SETTLE_S = 5.0
 START_TIMEOUT_S = 180.0
 ENDLESS = 10**12
 
-OBSERVATIONS = 4_000
 PART_SHARE = 25.0
 """A part is measured for this fraction of an end-to-end measurement, before each of them."""
 
@@ -139,13 +137,11 @@ def run_bench(
     parts: Samples = {}
     whole: Samples = {}
     say("playing, and measuring what is fastest")
-    observations = real_observations(preparation, teacher, OBSERVATIONS)
-    student = new_student(preparation.config, preparation.environment, teacher.spec)
-    config, found = resolve_compute(preparation.config, teacher, student, observations)
-    for line in found:
+    resolved = resolve_on_play(preparation, teacher)
+    for line in resolved.found:
         say(line)
-    preparation = preparation.with_config(config)
-    built: list[Part] = list(build_parts(preparation, teacher, observations))
+    config = resolved.preparation.config
+    built: list[Part] = list(build_parts(resolved.preparation, teacher, resolved.observations))
     sessions = _sessions(config, num_cores)
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")
