@@ -17,6 +17,7 @@ from common.policies.policy import Policy
 from common.policies.spec import DistKind
 
 Precision = Literal["float32", "bfloat16"]
+CPU = torch.device("cpu")
 _DTYPES: dict[str, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -30,30 +31,35 @@ class PolicyOutputs(NamedTuple):
 
 
 class InferencePolicy:
-    """A copy of a policy for acting, in the precision asked for."""
+    """A copy of a policy for acting, in the precision and on the device asked for."""
 
-    def __init__(self, policy: Policy, *, precision: Precision = "float32") -> None:
+    def __init__(
+        self, policy: Policy, *, precision: Precision = "float32", device: torch.device = CPU
+    ) -> None:
         self.spec = policy.spec
+        self._device = device
         self._dtype = _DTYPES[precision]
         self._network = copy.deepcopy(policy.network).eval().requires_grad_(False)
         self.load(policy.network.state_dict())
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take over new weights (float32, as they are published)."""
-        network = self._network.to(torch.float32)
+        network = self._network.to(CPU, torch.float32)
         network.load_state_dict(state)
         with torch.no_grad():
             for layer in network.first_layers():
                 assert isinstance(layer.weight, torch.Tensor)
                 layer.weight.mul_(self.spec.observation.scale)
-        network.to(self._dtype)
+        network.to(self._device, self._dtype)
 
     @torch.inference_mode()
     def __call__(self, observations: npt.NDArray[np.uint8 | np.float32]) -> PolicyOutputs:
         """Return the outputs for observations [B, *shape]."""
-        output = self._network(torch.from_numpy(observations).to(self._dtype))
-        value = None if output.value is None else output.value.float().numpy()
-        return PolicyOutputs(output.dist_inputs.float().numpy(), value)
+        # Bytes travel to a GPU as bytes and are cast there.
+        inputs = torch.from_numpy(observations).to(self._device).to(self._dtype)
+        output = self._network(inputs)
+        value = None if output.value is None else output.value.float().cpu().numpy()
+        return PolicyOutputs(output.dist_inputs.float().cpu().numpy(), value)
 
 
 def hardware_has_bfloat16() -> bool:
