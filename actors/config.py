@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from actors.placement import AtSamplingPlacement, InferenceConfig, RunnerPlacement
 from common.config import StrictModel
 
 
@@ -17,14 +18,23 @@ class ActorsConfig(StrictModel):
     num_cpus_per_runner: float = Field(default=0.7, gt=0)
     """CPUs that Ray reserves for a runner; runner and learner take turns on a small machine."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of teacher and student in the runner; auto: bfloat16 for frames where the CPU has it."""
+    """Of the student in the runner and of the teacher wherever it is; auto: bfloat16 for frames
+    where the CPU or GPU has it."""
     max_restarts: int = Field(default=10, ge=0)
-    """Restarts of env runners, all together, before the run gives up."""
+    """Restarts of env runners, all together, before the run gives up; and of each shared
+    inference actor."""
+    inference: InferenceConfig = RunnerPlacement()
+    """Where the teacher computes."""
 
     @property
     def chunk_size(self) -> int:
         """Rows of a chunk, T × N."""
         return self.unroll_length * self.num_envs_per_runner
+
+    @property
+    def labels_chunks(self) -> bool:
+        """Whether env runners label what they sample; otherwise the learner does."""
+        return not isinstance(self.inference, AtSamplingPlacement)
 
 
 class EvaluationConfig(StrictModel):
