@@ -11,13 +11,15 @@ from actors.environments import make_environment
 from actors.evaluator import EvaluationResult, evaluate
 from cluster.config import RunConfig
 from common.codec import EncodedChunk
-from common.policies.inference import InferencePolicy, Precision, hardware_has_bfloat16
+from common.policies.acting import ActingPolicy
+from common.policies.inference import CPU, InferencePolicy, Precision, hardware_has_bfloat16
 from common.policies.policy import Policy
 from common.policies.spec import ActingSpec, DistKind
 from common.replay.rate_limiter import RateLimits
 from common.replay.shard import ReplayShard
 from common.weights import PolicyWeights
 from learners.feed import ChunkSource, Feed, ShardReader
+from learners.labeller import Labeller
 from learners.learner import Learner
 from learners.trainer import Trainer
 
@@ -25,7 +27,7 @@ from learners.trainer import Trainer
 def build_collector(
     config: RunConfig,
     *,
-    teacher: Policy,
+    teacher: ActingPolicy,
     student: Policy,
     runner_id: int,
     incarnation: int,
@@ -34,11 +36,10 @@ def build_collector(
 ) -> Collector:
     """Build an env runner and its loop."""
     actors = config.actors
-    precision = runner_precision(config, teacher)
     runner = EnvRunner(
         make_environment(config.env, num_envs=actors.num_envs_per_runner),
-        teacher=InferencePolicy(teacher, precision=precision),
-        student=InferencePolicy(student, precision=precision),
+        teacher=teacher,
+        student=InferencePolicy(student, precision=runner_precision(config, teacher)),
         behavior=config.behavior,
         unroll_length=actors.unroll_length,
         total_env_steps=config.total_env_steps,
@@ -46,6 +47,7 @@ def build_collector(
         incarnation=incarnation,
         task_id=config.env.id,
         seed=config.seed,
+        labels=actors.labels_chunks,
     )
     return Collector(runner, pull=pull, insert=insert, runner_id=runner_id, incarnation=incarnation)
 
@@ -55,9 +57,14 @@ def build_shard(config: RunConfig, limits: RateLimits) -> ReplayShard:
     return ReplayShard(capacity=config.replay.shard_capacity(), limits=limits)
 
 
-def build_readers(config: RunConfig, sources: list[ChunkSource]) -> list[ShardReader]:
-    """Build the learner's reader of every shard."""
-    return [ShardReader(source, num_samples=config.samples_per_request) for source in sources]
+def build_readers(
+    config: RunConfig, sources: list[ChunkSource], labeller: Labeller | None = None
+) -> list[ShardReader]:
+    """Build the learner's reader of every shard; with a labeller, they label what has no labels."""
+    return [
+        ShardReader(source, num_samples=config.samples_per_request, labeller=labeller)
+        for source in sources
+    ]
 
 
 def build_learner(config: RunConfig, student: Policy, teacher_dist: DistKind) -> Learner:
@@ -118,9 +125,14 @@ def play_episodes(
         env.close()
 
 
-def runner_precision(config: RunConfig, teacher: Policy) -> Precision:
-    """Return what the env runner computes in."""
+def runner_precision(
+    config: RunConfig, teacher: Policy | ActingPolicy, device: torch.device = CPU
+) -> Precision:
+    """Return what the env runner computes in, and its teacher where that is elsewhere."""
     if config.actors.precision != "auto":
         return config.actors.precision
-    frames = teacher.spec.observation.dtype == "uint8"
-    return "bfloat16" if frames and hardware_has_bfloat16() else "float32"
+    if teacher.spec.observation.dtype != "uint8":
+        return "float32"
+    on_gpu = device.type == "cuda"
+    has_bfloat16 = torch.cuda.is_bf16_supported() if on_gpu else hardware_has_bfloat16()
+    return "bfloat16" if has_bfloat16 else "float32"

@@ -18,6 +18,7 @@ from cluster.assembly import (
     play_episodes,
 )
 from cluster.config import RunConfig
+from cluster.placement import build_acting_teacher, build_labeller
 from cluster.prepare import Preparation, new_student
 from cluster.session import EvaluationJob, Session, Snapshot
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
@@ -55,18 +56,20 @@ class LocalBackend:
         trained = policy_from_bytes(*policy_to_bytes(student))
         shards = [build_shard(config, preparation.limits) for _ in range(config.replay.num_shards)]
         store = WeightStore()
+        labeller = None if config.actors.labels_chunks else build_labeller(config, teacher)
         trainer = build_trainer(
             config,
             student=trained,
             teacher_dist=teacher.spec.dist,
-            feed=DirectFeed(build_readers(config, list(shards))),
+            feed=DirectFeed(build_readers(config, list(shards), labeller)),
             publish=store.publish,
             checkpoints=checkpoints,
         )
+        acting_teacher = build_acting_teacher(config, teacher)
         collectors = [
             build_collector(
                 config,
-                teacher=teacher,
+                teacher=acting_teacher,
                 student=student,
                 runner_id=index,
                 incarnation=0,
