@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from actors.placement import AtSamplingPlacement, InferenceConfig, RunnerPlacement
 from common.config import StrictModel
 from common.networks.inputs import Layout
 from common.policies.inference import Precision
@@ -19,20 +20,28 @@ class ActorsConfig(StrictModel):
     num_cpus_per_runner: float = Field(default=0.7, gt=0)
     """CPUs that Ray reserves for a runner; runner and learner take turns on a small machine."""
     precision: Precision | Literal["auto"] = "auto"
-    """Of teacher and student in the runner; auto: the fastest in which the teacher takes the same
-    actions as in float32."""
+    """Of the student in the runner and of the teacher wherever it is; auto: the fastest in which
+    the teacher takes the same actions as in float32."""
     layout: Layout | Literal["auto"] = "auto"
     """How frames enter teacher and student; auto: measured."""
     refine_below: float = Field(default=0.0, ge=0)
     """The teacher's outputs whose two largest lie closer than this are computed again in float32;
     `precision = "auto"` sets it."""
     max_restarts: int = Field(default=10, ge=0)
-    """Restarts of env runners, all together, before the run gives up."""
+    """Restarts of env runners, all together, before the run gives up; and of each shared
+    inference actor."""
+    inference: InferenceConfig = RunnerPlacement()
+    """Where the teacher computes."""
 
     @property
     def chunk_size(self) -> int:
         """Rows of a chunk, T × N."""
         return self.unroll_length * self.num_envs_per_runner
+
+    @property
+    def labels_chunks(self) -> bool:
+        """Whether env runners label what they sample; otherwise the learner does."""
+        return not isinstance(self.inference, AtSamplingPlacement)
 
 
 class EvaluationConfig(StrictModel):

@@ -11,14 +11,12 @@ import numpy.typing as npt
 
 from actors.behavior import Behavior
 from actors.environments import VectorEnvironment
+from actors.labelling import make_labelling
 from common.frames import FrameObservations, FramePacker
-from common.policies.inference import InferencePolicy, PolicyOutputs, log_probabilities
-from common.policies.spec import DistKind
+from common.policies.acting import ActingPolicy
+from common.policies.inference import InferencePolicy, log_probabilities
 from common.trajectory import STUDENT, TEACHER, ChunkId, TrajectoryChunk, VectorObservations
 from common.weights import PolicyWeights
-
-LOWEST_LOGIT = -1e4
-"""Shifted logits below this are as good as impossible; float16 would make them infinite."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +38,7 @@ class EnvRunner:
 
     Args:
         env: the N env copies.
-        teacher: labels every observation, and acts in its share of the episodes.
+        teacher: acts in its share of the episodes, and labels every observation.
         student: acts in the others.
         behavior: who acts, and how much either explores.
         unroll_length: T.
@@ -49,13 +47,14 @@ class EnvRunner:
         incarnation: how often this runner was started before.
         task_id: name of the task, for the chunks.
         seed: of this runner's environments and draws.
+        labels: False where the learner labels: the teacher then acts only.
     """
 
     def __init__(
         self,
         env: VectorEnvironment,
         *,
-        teacher: InferencePolicy,
+        teacher: ActingPolicy,
         student: InferencePolicy,
         behavior: Behavior,
         unroll_length: int,
@@ -64,9 +63,11 @@ class EnvRunner:
         incarnation: int,
         task_id: str,
         seed: int,
+        labels: bool = True,
     ) -> None:
         self._env = env
         self._teacher = teacher
+        self._labelling = make_labelling(teacher, labels=labels)
         self._student = student
         self._behavior = behavior
         self._unroll_length = unroll_length
@@ -100,7 +101,8 @@ class EnvRunner:
 
     def sample(self) -> TrajectoryChunk:
         """Step the env copies T times and return what happened."""
-        rows = _Rows(self._unroll_length, self._env.num_envs, self._teacher)
+        rows = _Rows(self._unroll_length, self._env.num_envs)
+        self._labelling.start(self._unroll_length, self._env.num_envs)
         frames, vectors = self._frame_packer(), []
         for t in range(self._unroll_length):
             self._choose_who_acts()
@@ -108,14 +110,13 @@ class EnvRunner:
                 frames.append(self._observations, self._fresh)
             else:
                 vectors.append(self._observations)
-            teacher = self._teacher(self._observations)
-            actions, log_probs = self._act(teacher)
-            rows.label(t, teacher, self._teacher.spec.dist)
+            actions, log_probs = self._act(t)
             rows.actions[t], rows.behavior_log_prob[t] = actions, log_probs
             rows.valid[t], rows.acting_policy[t] = ~self._ended, self._acting
             self._step(actions, rows, t)
         observations: FrameObservations | VectorObservations
         observations = VectorObservations(np.stack(vectors)) if frames is None else frames.finish()
+        labels = self._labelling.finish()
         self.env_steps += int(rows.valid.sum())
         chunk_id = self._chunk_id
         self._chunk_id = chunk_id._replace(sequence=chunk_id.sequence + 1)
@@ -123,7 +124,7 @@ class EnvRunner:
             chunk_id=chunk_id,
             task_id=self._task_id,
             policy_version=self.policy_version,
-            teacher_version=0,
+            teacher_version=labels.version,
             observations=observations,
             actions=rows.actions,
             rewards=rows.rewards,
@@ -132,8 +133,8 @@ class EnvRunner:
             valid=rows.valid,
             acting_policy=rows.acting_policy,
             behavior_log_prob=rows.behavior_log_prob,
-            teacher_dist_inputs=rows.teacher_dist_inputs,
-            teacher_value=rows.teacher_value,
+            teacher_dist_inputs=labels.dist_inputs,
+            teacher_value=labels.value,
         )
 
     def _frame_packer(self) -> FramePacker | None:
@@ -150,15 +151,17 @@ class EnvRunner:
             by_teacher = self._rng.random(starting.size) < share
             self._acting[starting] = np.where(by_teacher, TEACHER, STUDENT)
 
-    def _act(self, teacher: PolicyOutputs) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Draw actions [N] and return them with their log-probabilities [N]."""
-        spec, behavior = self._teacher.spec, self._behavior
-        log_probs = log_probabilities(
-            teacher.dist_inputs,
-            spec.dist,
-            epsilon=behavior.teacher_epsilon,
-            mode=spec.acting.mode,
-        )
+    def _act(self, t: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Draw the actions [N] of row t and return them with their log-probabilities [N]."""
+        behavior = self._behavior
+        log_probs = np.empty((self._acting.size, self._env.spec.num_actions), np.float32)
+        by_teacher = np.flatnonzero(self._acting == TEACHER)
+        outputs = self._labelling.row(t, self._observations, by_teacher)
+        if by_teacher.size:
+            spec = self._teacher.spec
+            log_probs[by_teacher] = log_probabilities(
+                outputs, spec.dist, epsilon=behavior.teacher_epsilon, mode=spec.acting.mode
+            )
         by_student = np.flatnonzero(self._acting == STUDENT)
         if by_student.size:
             spec = self._student.spec
@@ -200,9 +203,8 @@ class EnvRunner:
 class _Rows:
     """The arrays of a chunk while it is being filled."""
 
-    def __init__(self, num_steps: int, num_envs: int, teacher: InferencePolicy) -> None:
+    def __init__(self, num_steps: int, num_envs: int) -> None:
         shape = (num_steps, num_envs)
-        q_values = teacher.spec.dist == "q_values"
         self.actions = np.empty(shape, np.int32)
         self.rewards = np.empty(shape, np.float32)
         self.terminated = np.empty(shape, np.bool_)
@@ -210,16 +212,3 @@ class _Rows:
         self.valid = np.empty(shape, np.bool_)
         self.acting_policy = np.empty(shape, np.uint8)
         self.behavior_log_prob = np.empty(shape, np.float32)
-        self.teacher_dist_inputs: npt.NDArray[np.floating] = np.empty(
-            (*shape, teacher.spec.num_actions), np.float32 if q_values else np.float16
-        )
-        self.teacher_value = np.empty(shape, np.float32) if teacher.spec.has_value else None
-
-    def label(self, t: int, teacher: PolicyOutputs, dist: DistKind) -> None:
-        """Write the teacher's outputs of row t, in the form in which they travel."""
-        labels = teacher.dist_inputs
-        if dist == "logits":
-            labels = np.maximum(labels - labels.max(-1, keepdims=True), LOWEST_LOGIT)
-        self.teacher_dist_inputs[t] = labels
-        if self.teacher_value is not None and teacher.value is not None:
-            self.teacher_value[t] = teacher.value

@@ -11,13 +11,16 @@ from actors.environments import make_environment
 from actors.evaluator import EvaluationResult, evaluate
 from cluster.config import RunConfig
 from common.codec import EncodedChunk
-from common.policies.inference import InferencePolicy
+from common.networks.inputs import Layout
+from common.policies.acting import ActingPolicy
+from common.policies.inference import CPU, InferencePolicy, Inputs, Precision
 from common.policies.policy import Policy
 from common.policies.spec import ActingSpec, DistKind
 from common.replay.rate_limiter import RateLimits
 from common.replay.shard import ReplayShard
 from common.weights import PolicyWeights
 from learners.feed import ChunkSource, Feed, ShardReader
+from learners.labeller import Labeller
 from learners.learner import Learner
 from learners.trainer import Trainer
 
@@ -25,7 +28,7 @@ from learners.trainer import Trainer
 def build_collector(
     config: RunConfig,
     *,
-    teacher: Policy,
+    teacher: ActingPolicy,
     student: Policy,
     runner_id: int,
     incarnation: int,
@@ -34,11 +37,11 @@ def build_collector(
 ) -> Collector:
     """Build an env runner and its loop."""
     actors = config.actors
-    acting_teacher, acting_student = build_acting(config, teacher=teacher, student=student)
+    inputs = teacher.new_inputs() if isinstance(teacher, InferencePolicy) else None
     runner = EnvRunner(
         make_environment(config.env, num_envs=actors.num_envs_per_runner),
-        teacher=acting_teacher,
-        student=acting_student,
+        teacher=teacher,
+        student=build_inference(config, student, inputs=inputs),
         behavior=config.behavior,
         unroll_length=actors.unroll_length,
         total_env_steps=config.total_env_steps,
@@ -46,24 +49,34 @@ def build_collector(
         incarnation=incarnation,
         task_id=config.env.id,
         seed=config.seed,
+        labels=actors.labels_chunks,
     )
     return Collector(runner, pull=pull, insert=insert, runner_id=runner_id, incarnation=incarnation)
 
 
-def build_acting(
-    config: RunConfig, *, teacher: Policy, student: Policy
-) -> tuple[InferencePolicy, InferencePolicy]:
-    """Build teacher and student as an env runner has them; they cast what both see once."""
+def build_inference(
+    config: RunConfig,
+    policy: Policy,
+    *,
+    device: torch.device = CPU,
+    refine_below: float = 0.0,
+    inputs: Inputs | None = None,
+) -> InferencePolicy:
+    """Build a policy as the recipe's `[actors]` says that policies compute.
+
+    What is still `auto` was not measured: float32 and whole frames are right everywhere.
+    """
     actors = config.actors
-    precision = "float32" if actors.precision == "auto" else actors.precision
-    layout = "contiguous" if actors.layout == "auto" else actors.layout
-    if layout not in student.network.layouts():
-        layout = "contiguous"
-    acting = InferencePolicy(
-        teacher, precision=precision, layout=layout, refine_below=actors.refine_below
+    precision: Precision = "float32" if actors.precision == "auto" else actors.precision
+    layout: Layout = "contiguous" if actors.layout == "auto" else actors.layout
+    return InferencePolicy(
+        policy,
+        precision=precision,
+        layout=layout if layout in policy.network.layouts() else "contiguous",
+        refine_below=refine_below,
+        inputs=inputs,
+        device=device,
     )
-    inputs = acting.new_inputs()
-    return acting, InferencePolicy(student, precision=precision, layout=layout, inputs=inputs)
 
 
 def build_shard(config: RunConfig, limits: RateLimits) -> ReplayShard:
@@ -71,9 +84,14 @@ def build_shard(config: RunConfig, limits: RateLimits) -> ReplayShard:
     return ReplayShard(capacity=config.replay.shard_capacity(), limits=limits)
 
 
-def build_readers(config: RunConfig, sources: list[ChunkSource]) -> list[ShardReader]:
-    """Build the learner's reader of every shard."""
-    return [ShardReader(source, num_samples=config.samples_per_request) for source in sources]
+def build_readers(
+    config: RunConfig, sources: list[ChunkSource], labeller: Labeller | None = None
+) -> list[ShardReader]:
+    """Build the learner's reader of every shard; with a labeller, they label what has no labels."""
+    return [
+        ShardReader(source, num_samples=config.samples_per_request, labeller=labeller)
+        for source in sources
+    ]
 
 
 def build_learner(config: RunConfig, student: Policy, teacher_dist: DistKind) -> Learner:

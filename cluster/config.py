@@ -8,6 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, field_serializer, mod
 from actors.behavior import BehaviorConfig, Dagger
 from actors.config import ActorsConfig, EvaluationConfig
 from actors.environments import EnvConfig
+from actors.placement import SharedPlacement
 from common.config import StrictModel, Tree, apply_overrides, read_toml, validate
 from common.networks import NetworkSpec
 from common.policies.spec import ActingSpec
@@ -75,6 +76,12 @@ class RunConfig(StrictModel):
             raise ValueError(
                 f"replay.num_shards = {self.replay.num_shards}: more than the "
                 f"{self.actors.num_env_runners} env runners that could fill them"
+            )
+        shared, runners = self.actors.inference, self.actors.num_env_runners
+        if isinstance(shared, SharedPlacement) and shared.num_actors > runners:
+            raise ValueError(
+                f"actors.inference.num_actors = {shared.num_actors}: more than the {runners} env "
+                f"runners that could ask them"
             )
         if self.replay.capacity < 2 * self.actors.chunk_size:
             raise ValueError(

@@ -19,6 +19,7 @@ from cluster.assembly import (
 )
 from cluster.compute import resolve_compute
 from cluster.config import RunConfig
+from cluster.placement import build_acting_teacher, build_labeller
 from cluster.prepare import Preparation, new_student
 from cluster.session import EvaluationJob, Session, Snapshot
 from common.policies.inference import Observations
@@ -63,18 +64,20 @@ class LocalBackend:
         trained = policy_from_bytes(*policy_to_bytes(student))
         shards = [build_shard(config, preparation.limits) for _ in range(config.replay.num_shards)]
         store = WeightStore()
+        labeller = None if config.actors.labels_chunks else build_labeller(config, teacher)
         trainer = build_trainer(
             config,
             student=trained,
             teacher_dist=teacher.spec.dist,
-            feed=DirectFeed(build_readers(config, list(shards))),
+            feed=DirectFeed(build_readers(config, list(shards), labeller)),
             publish=store.publish,
             checkpoints=checkpoints,
         )
+        acting_teacher = build_acting_teacher(config, teacher)
         collectors = [
             build_collector(
                 config,
-                teacher=teacher,
+                teacher=acting_teacher,
                 student=student,
                 runner_id=index,
                 incarnation=0,

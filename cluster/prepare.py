@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from actors.environments import EnvironmentSpec, make_environment
 from actors.environments.gymnasium_env import GymnasiumConfig
+from actors.placement import SharedPlacement
 from cluster.config import RunConfig
 from common.errors import MismatchError, ResourceError
 from common.policies.policy import Policy, new_policy
@@ -147,16 +148,30 @@ def check_resources(config: RunConfig, *, num_cpus: float, num_gpus: float) -> N
     Raises:
         ResourceError: it reserves more.
     """
-    actors = config.actors
+    actors, shared = config.actors, config.actors.inference
     needed = actors.num_env_runners * actors.num_cpus_per_runner + config.learner.num_cpus
+    parts = (
+        f"{actors.num_env_runners} env runners with {actors.num_cpus_per_runner:g} each, "
+        f"learner {config.learner.num_cpus:g}"
+    )
+    for_teacher = 0.0
+    if isinstance(shared, SharedPlacement):
+        needed += shared.num_actors * shared.num_cpus
+        parts += f", {shared.num_actors} shared inference with {shared.num_cpus:g} each"
+        for_teacher = shared.num_actors * shared.num_gpus
     if needed > num_cpus:
         raise ResourceError(
-            f"the recipe asks for {needed:g} CPUs ({actors.num_env_runners} env runners with "
-            f"{actors.num_cpus_per_runner:g} each, learner {config.learner.num_cpus:g}) and there "
-            f"are {num_cpus:g}; lower actors.num_env_runners"
+            f"the recipe asks for {needed:g} CPUs ({parts}) and there are {num_cpus:g}; lower "
+            f"actors.num_env_runners"
         )
     if config.learner.num_gpus > num_gpus:
         raise ResourceError(
             f"learner.num_gpus = {config.learner.num_gpus:g}, and there are {num_gpus:g}; "
             f"set it to 0 to train on the CPU"
+        )
+    if config.learner.num_gpus + for_teacher > num_gpus:
+        raise ResourceError(
+            f"actors.inference asks for {for_teacher:g} GPUs and learner.num_gpus for "
+            f"{config.learner.num_gpus:g}, and there are {num_gpus:g}; set "
+            f"actors.inference.num_gpus to 0 to run the teacher on the CPU"
         )

@@ -3,8 +3,11 @@
 | actor       | its loop           | waits for                            | unblocked by          |
 |-------------|--------------------|--------------------------------------|-----------------------|
 | env runner  | sample → insert    | the insert before the last (at most  | the shard's rate      |
-|             |                    | two chunks in flight)                | limiter               |
+|             |                    | two chunks in flight); a shared      | limiter; the shared   |
+|             |                    | teacher's answers                    | inference actor       |
 | shard       | none (async calls) | insert: surplus; sample: shortage    | the other side        |
+| shared      | none (async calls) | answer: more questions, the forward  | the clock; the env    |
+| inference   |                    | pass under way                       | runners               |
 | weight store| none               | nothing                              |                       |
 | learner     | feed → steps       | an answer of any shard               | inserts               |
 """
@@ -29,6 +32,8 @@ from cluster.assembly import (
 )
 from cluster.compute import resolve_compute
 from cluster.config import RunConfig
+from cluster.placement import build_acting_teacher, build_labeller
+from cluster.shared_teacher import SharedInferenceActor, SharedTeacher
 from common.codec import EncodedChunk
 from common.policies.inference import Observations
 from common.policies.policy import policy_from_bytes, policy_to_bytes
@@ -37,7 +42,7 @@ from common.replay.rate_limiter import RateLimits
 from common.replay.shard import ReplaySample, ShardStats
 from common.threads import set_threads
 from common.weights import PolicyWeights, WeightStore
-from learners.feed import PrefetchFeed
+from learners.feed import ChunkSource, PrefetchFeed
 from learners.trainer import TrainerStats
 
 Handle = Any
@@ -115,7 +120,7 @@ class EnvRunnerActor:
     def __init__(
         self,
         recipe: str,
-        teacher: PolicyBytes,
+        teacher: PolicyBytes | SharedTeacher,
         student: PolicyBytes,
         *,
         runner_id: int,
@@ -128,9 +133,14 @@ class EnvRunnerActor:
         self._shard = shard
         self._in_flight: deque[Reference] = deque()
         self._stop = threading.Event()
+        config = RunConfig.model_validate_json(recipe)
         self._collector = build_collector(
-            RunConfig.model_validate_json(recipe),
-            teacher=policy_from_bytes(*teacher),
+            config,
+            teacher=(
+                teacher
+                if isinstance(teacher, SharedTeacher)
+                else build_acting_teacher(config, policy_from_bytes(*teacher))
+            ),
             student=policy_from_bytes(*student),
             runner_id=runner_id,
             incarnation=incarnation,
@@ -179,6 +189,7 @@ class LearnerActor:
         student: PolicyBytes,
         teacher_dist: DistKind,
         *,
+        teacher: PolicyBytes | None,
         store: Handle,
         shards: list[Handle],
         checkpoints: Path,
@@ -187,11 +198,14 @@ class LearnerActor:
         config = RunConfig.model_validate_json(recipe)
         self._student = policy_from_bytes(*student)
         self._stop = threading.Event()
+        # A teacher comes along where the learner labels.
+        labeller = None if teacher is None else build_labeller(config, policy_from_bytes(*teacher))
+        sources: list[ChunkSource] = [_RemoteShard(shard) for shard in shards]
         self._trainer = build_trainer(
             config,
             student=self._student,
             teacher_dist=teacher_dist,
-            feed=PrefetchFeed(build_readers(config, [_RemoteShard(shard) for shard in shards])),
+            feed=PrefetchFeed(build_readers(config, sources, labeller)),
             publish=lambda weights: store.publish.remote(weights),
             checkpoints=checkpoints,
         )
@@ -275,6 +289,7 @@ RAY_WEIGHT_STORE = _remote(WeightStoreActor, num_cpus=0, max_restarts=-1, max_ta
 RAY_REPLAY_SHARD = _remote(
     ReplayShardActor, num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1000
 )
+RAY_SHARED_INFERENCE = _remote(SharedInferenceActor, max_task_retries=-1, max_concurrency=1000)
 RAY_ENV_RUNNER = _remote(EnvRunnerActor, max_concurrency=2)
 RAY_LEARNER = _remote(LearnerActor, max_concurrency=2)
 RAY_PLAY = _remote(play_remotely, num_cpus=1)

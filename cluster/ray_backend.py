@@ -28,6 +28,7 @@ from cluster.ray_actors import (
 )
 from cluster.ray_errors import one_line, own_error
 from cluster.session import EvaluationJob, Session, Snapshot
+from cluster.teacher_supervisor import SharedTeachers
 from common.errors import ResourceError, RunFailedError, StillhouseError
 from common.policies.inference import Observations
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
@@ -154,6 +155,7 @@ class RaySession:
             new_student(config, preparation.environment, teacher.spec)
         )
         self._teacher_ref = ray.put(policy_to_bytes(teacher))
+        self._shared_teachers = SharedTeachers(config, teacher.spec, self._teacher_ref)
         self._store = RAY_WEIGHT_STORE.remote()
         self._shards = [
             RAY_REPLAY_SHARD.remote(self._recipe, preparation.limits)
@@ -163,6 +165,7 @@ class RaySession:
         self._runner_restarts = 0
         self._start_learner()
         self._trainer_stats = self._first_stats()
+        self._shared_teachers.wait_until_ready(START_TIMEOUT_S)
         self._runners = [
             self._start_runner(index, incarnation=0)
             for index in range(config.actors.num_env_runners)
@@ -174,6 +177,7 @@ class RaySession:
         loops = [self._learner_loop, *(runner.loop for runner in self._runners)]
         ended, _ = ray.wait(loops, num_returns=1, timeout=POLL_S)
         finished = False
+        inference = self._shared_teachers.poll()
         if self._learner_loop in ended:
             finished = self._mend_learner()
         for index, runner in enumerate(self._runners):
@@ -184,8 +188,11 @@ class RaySession:
             trainer=self._trainer_stats,
             collectors=tuple(runner.stats for runner in self._runners if runner.stats is not None),
             shards=tuple(self._shard_stats),
-            restarts=self._learner_restarts + self._runner_restarts,
+            restarts=(
+                self._learner_restarts + self._runner_restarts + self._shared_teachers.restarts
+            ),
             finished=finished,
+            inference=inference,
         )
 
     def finish(self) -> Policy:
@@ -206,6 +213,7 @@ class RaySession:
         # A call to a dead actor fails at once: this waits until all of them are.
         calls = [actor.pid.remote() for actor in callers]
         ray.wait(calls, num_returns=len(calls), timeout=STATS_TIMEOUT_S)
+        self._shared_teachers.kill()
         for actor in [*self._shards, self._store]:
             ray.kill(actor)
 
@@ -261,6 +269,7 @@ class RaySession:
             self._recipe,
             self._student_bytes,
             self._teacher_dist,
+            teacher=None if self._config.actors.labels_chunks else self._teacher_ref,
             store=self._store,
             shards=self._shards,
             checkpoints=self._checkpoints,
@@ -270,7 +279,7 @@ class RaySession:
     def _start_runner(self, index: int, *, incarnation: int) -> _Runner:
         actor = RAY_ENV_RUNNER.options(num_cpus=self._config.actors.num_cpus_per_runner).remote(
             self._recipe,
-            self._teacher_ref,
+            self._shared_teachers.of_runner(index) or self._teacher_ref,
             self._student_bytes,
             runner_id=index,
             incarnation=incarnation,

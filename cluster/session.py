@@ -10,6 +10,7 @@ from typing import Protocol
 
 from actors.collector import CollectorStats
 from actors.evaluator import EvaluationResult
+from actors.shared_inference import InferenceStats
 from cluster.config import RunConfig
 from cluster.prepare import Preparation
 from common.policies.inference import Observations
@@ -28,6 +29,8 @@ class Snapshot:
     restarts: int
     """Actors that were started again."""
     finished: bool
+    inference: tuple[InferenceStats, ...] = ()
+    """Of the shared inference actors, where the teacher computes there."""
 
 
 class Session(Protocol):

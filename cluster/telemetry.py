@@ -93,6 +93,9 @@ class Telemetry:
         if metrics["replay/transitions"]:
             stored = metrics["replay/bytes"] / metrics["replay/transitions"]
             metrics["replay/bytes_per_transition"] = stored
+        if batches := sum(stats.num_batches for stats in snapshot.inference):
+            rows = sum(stats.num_rows for stats in snapshot.inference)
+            metrics["inference/batch_size"] = rows / batches
         if collectors:
             oldest = min(collector.policy_version for collector in collectors)
             metrics["actor/policy_lag_versions"] = max(0, trainer.policy_version - oldest)

@@ -28,8 +28,9 @@ _STEP_ARRAYS = (
     "valid",
     "acting_policy",
     "behavior_log_prob",
-    "teacher_dist_inputs",
 )
+_LABEL_ARRAYS = ("teacher_dist_inputs", "teacher_value")
+"""Left out where the chunk has none."""
 _FOREIGN = (
     pa.ArrowException,
     AttributeError,
@@ -72,8 +73,8 @@ def encode(chunk: TrajectoryChunk) -> EncodedChunk:
         "policy_version": chunk.policy_version,
         "teacher_version": chunk.teacher_version,
     }
-    if chunk.teacher_value is not None:
-        arrays["teacher_value"] = chunk.teacher_value
+    labels = {name: getattr(chunk, name) for name in _LABEL_ARRAYS}
+    arrays |= {name: array for name, array in labels.items() if array is not None}
     if isinstance(chunk.observations, FrameObservations):
         arrays["planes"] = chunk.observations.planes
         arrays["last_plane"] = chunk.observations.last_plane
@@ -135,8 +136,9 @@ def _from_arrow(payload: npt.NDArray[np.uint8]) -> TrajectoryChunk:
         policy_version=header["policy_version"],
         teacher_version=header["teacher_version"],
         observations=observations,
-        teacher_value=arrays.get("teacher_value"),
         **{name: arrays[name] for name in _STEP_ARRAYS},
+        teacher_dist_inputs=arrays.get("teacher_dist_inputs"),
+        teacher_value=arrays.get("teacher_value"),
     )
 
 

@@ -33,6 +33,19 @@ class FrameObservations:
         stacks: Planes = self.planes[self.last_plane[..., None] + offsets]
         return stacks
 
+    def take(self, rows: npt.NDArray[np.intp]) -> Planes:
+        """Return the stacks of some rows.
+
+        Args:
+            rows: [B], row t of env copy n is t · N + n.
+
+        Returns:
+            [B, S, H, W], a copy.
+        """
+        offsets = np.arange(1 - self.stack, 1)
+        stacks: Planes = self.planes[self.last_plane.reshape(-1)[rows][:, None] + offsets]
+        return stacks
+
 
 class FramePacker:
     """Collects the planes of one chunk, row by row.

@@ -17,6 +17,9 @@ from common.frames import FrameObservations
 TEACHER, STUDENT = 0, 1
 """Values of `acting_policy`."""
 
+UNLABELLED = -1
+"""`teacher_version` of a chunk that the teacher has not labelled yet."""
+
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 
@@ -42,16 +45,26 @@ class VectorObservations:
         """(T, N)."""
         return self.values.shape[0], self.values.shape[1]
 
+    def take(self, rows: npt.NDArray[np.intp]) -> FloatArray:
+        """Return the observations [B, D] of rows [B] (row t of env copy n is t · N + n), copied."""
+        values: FloatArray = self.values.reshape(-1, *self.values.shape[2:])[rows]
+        return values
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrajectoryChunk:
-    """T steps of N env copies with the teacher's outputs for every observation."""
+    """T steps of N env copies with the teacher's outputs for every observation.
+
+    Where the learner labels, chunks travel without: `teacher_version` is UNLABELLED then, and both
+    labels are None.
+    """
 
     chunk_id: ChunkId
     task_id: str
     policy_version: int
     """Version of the student's weights that acted."""
     teacher_version: int
+    """Of the teacher that labelled, or UNLABELLED."""
     observations: FrameObservations | VectorObservations
     actions: npt.NDArray[np.int32]  # [T, N]
     rewards: FloatArray  # [T, N] raw, never clipped
@@ -60,7 +73,7 @@ class TrajectoryChunk:
     valid: BoolArray  # [T, N] False on autoreset rows
     acting_policy: npt.NDArray[np.uint8]  # [T, N] TEACHER or STUDENT
     behavior_log_prob: FloatArray  # [T, N] log-probability of the action taken
-    teacher_dist_inputs: npt.NDArray[np.floating]
+    teacher_dist_inputs: npt.NDArray[np.floating] | None
     """[T, N, A]: logits as float16 with their maximum shifted to 0, or Q-values as float32
     (their level matters, and float16 would round a Q-value of 100 to steps of 0.06)."""
     teacher_value: FloatArray | None  # [T, N] where the teacher has a value head
@@ -74,10 +87,30 @@ class TrajectoryChunk:
                 raise ValueError(f"{name} has shape {getattr(self, name).shape} != {steps}")
         if self.behavior_log_prob.shape != steps:
             raise ValueError(f"behavior_log_prob has shape {self.behavior_log_prob.shape}")
-        if self.teacher_dist_inputs.shape[:2] != steps:
-            raise ValueError(f"teacher_dist_inputs has shape {self.teacher_dist_inputs.shape}")
-        if self.teacher_value is not None and self.teacher_value.shape != steps:
-            raise ValueError(f"teacher_value has shape {self.teacher_value.shape} != {steps}")
+        self._check_labels(steps)
+
+    def _check_labels(self, steps: tuple[int, ...]) -> None:
+        labels, value = self.teacher_dist_inputs, self.teacher_value
+        if (labels is None) != (self.teacher_version == UNLABELLED):
+            raise ValueError(
+                f"teacher_version = {self.teacher_version} of a chunk "
+                f"{'without' if labels is None else 'with'} labels"
+            )
+        if labels is not None and labels.shape[:2] != steps:
+            raise ValueError(f"teacher_dist_inputs has shape {labels.shape}")
+        if value is not None and (labels is None or value.shape != steps):
+            raise ValueError(f"teacher_value has shape {value.shape} != {steps}")
+
+    @property
+    def labels(self) -> npt.NDArray[np.floating]:
+        """`teacher_dist_inputs` of a chunk that must have been labelled by now.
+
+        Raises:
+            ValueError: it was not.
+        """
+        if self.teacher_dist_inputs is None:
+            raise ValueError(f"chunk {tuple(self.chunk_id)} has no labels; label it first")
+        return self.teacher_dist_inputs
 
     @property
     def num_transitions(self) -> int:

@@ -1,8 +1,9 @@
 """The feed: decoded chunks and granted samples, from replay shards to the learner.
 
-`ShardReader` asks one shard and decodes its answer. `PrefetchFeed` does so in one thread a shard
-(the codec releases the GIL) and holds a few answers ready; `DirectFeed` asks in the caller's
-thread, in turn, for runs in one process, where order must be repeatable.
+`ShardReader` asks one shard, decodes its answer, and labels it where the env runners did not.
+`PrefetchFeed` does so in one thread a shard (codec and forward pass release the GIL) and holds a
+few answers ready; `DirectFeed` asks in the caller's thread, in turn, for runs in one process, where
+order must be repeatable.
 
 | loop    | produces          | waits for                         | unblocked by               |
 |---------|-------------------|-----------------------------------|----------------------------|
@@ -15,9 +16,10 @@ import threading
 from dataclasses import dataclass
 from typing import Protocol
 
-from common.codec import decode
+from common.codec import EncodedChunk, decode
 from common.replay.shard import ReplaySample
 from common.trajectory import TrajectoryChunk
+from learners.labeller import Labeller
 
 QUEUE_SIZE = 2
 """Answers held ready; each is at most a few chunks."""
@@ -56,11 +58,20 @@ class Feed(Protocol):
 
 
 class ShardReader:
-    """Reads one shard with a cursor of its own."""
+    """Reads one shard with a cursor of its own.
 
-    def __init__(self, source: ChunkSource, *, num_samples: int) -> None:
+    Args:
+        source: the shard.
+        num_samples: samples to ask for at once.
+        labeller: labels chunks that come without labels; None where none does.
+    """
+
+    def __init__(
+        self, source: ChunkSource, *, num_samples: int, labeller: Labeller | None = None
+    ) -> None:
         self._source = source
         self._num_samples = num_samples
+        self._labeller = labeller
         self._cursor = 0
         self._epoch: str | None = None
 
@@ -79,8 +90,12 @@ class ShardReader:
             epoch=sample.epoch,
             granted=sample.granted,
             first_chunk=sample.cursor - len(sample.chunks),
-            chunks=[decode(chunk) for chunk in sample.chunks],
+            chunks=[self._open(chunk) for chunk in sample.chunks],
         )
+
+    def _open(self, encoded: EncodedChunk) -> TrajectoryChunk:
+        chunk = decode(encoded)
+        return chunk if self._labeller is None else self._labeller.label(chunk)
 
 
 class DirectFeed:

@@ -73,7 +73,7 @@ class TransitionWindow:
         columns: dict[str, npt.NDArray[Any]] = {
             "actions": chunk.actions.reshape(-1)[valid],
             "rewards": chunk.rewards.reshape(-1)[valid],
-            "teacher_dist_inputs": chunk.teacher_dist_inputs.reshape(valid.size, -1)[valid],
+            "teacher_dist_inputs": chunk.labels.reshape(valid.size, -1)[valid],
         }
         if chunk.teacher_value is not None:
             columns["teacher_value"] = chunk.teacher_value.reshape(-1)[valid]

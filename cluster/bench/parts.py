@@ -15,7 +15,7 @@ import torch
 from actors.collector import Collector
 from actors.env_runner import EnvRunner
 from actors.environments import make_environment
-from cluster.assembly import build_acting, build_learner, build_shard
+from cluster.assembly import build_inference, build_learner, build_shard
 from cluster.compute import inference_forms, resolve_compute, training_forms
 from cluster.config import RunConfig
 from cluster.prepare import Preparation, new_student
@@ -121,7 +121,8 @@ def build_parts(
     config = preparation.config
     num_envs = config.actors.num_envs_per_runner
     student = new_student(config, preparation.environment, teacher.spec)
-    acting = build_acting(config, teacher=teacher, student=student)
+    acting_teacher = build_inference(config, teacher, refine_below=config.actors.refine_below)
+    acting_student = build_inference(config, student, inputs=acting_teacher.new_inputs())
     silent = (_Silent(teacher.spec, num_envs), _Silent(student.spec, num_envs))
     yield _bare_environment(preparation)
     without = _runner(config, *silent)
@@ -130,7 +131,7 @@ def build_parts(
     store = WeightStore()
     store.publish(weights_of(student.network, version=0, learner_steps=0, env_steps=0))
     collector = Collector(
-        _runner(config, *acting),
+        _runner(config, acting_teacher, acting_student),
         pull=store.pull_if_newer,
         insert=chunks.append,
         runner_id=0,
@@ -147,8 +148,8 @@ def build_parts(
 
     yield Part("env_runner", "transitions", collect)
     batches = np.resize(observations, (8, num_envs, *observations.shape[1:]))
-    yield Part("teacher_forward", "observations", _forward(acting[0], batches))
-    yield Part("student_forward", "observations", _forward(acting[1], batches))
+    yield Part("teacher_forward", "observations", _forward(acting_teacher, batches))
+    yield Part("student_forward", "observations", _forward(acting_student, batches))
     for form in inference_forms(config.actors.model_copy(update=AUTO), teacher, observations):
         policy = form.policy(teacher)
         yield Part(f"teacher_forward {form}", "observations", _forward(policy, batches))

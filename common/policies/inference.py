@@ -24,6 +24,7 @@ DTYPES: dict[Precision, torch.dtype] = {
     "bfloat16": torch.bfloat16,
 }
 Observations = npt.NDArray[np.uint8 | np.float32]
+CPU = torch.device("cpu")
 
 
 class PolicyOutputs(NamedTuple):
@@ -35,25 +36,43 @@ class PolicyOutputs(NamedTuple):
     """[B] where the policy has a value head."""
 
 
+class InputForm(NamedTuple):
+    """What a network takes."""
+
+    dtype: torch.dtype
+    layout: Layout
+    block: int | None
+    """Side of the squares, for blocks."""
+    device: torch.device
+
+    def cast(self, observations: Observations) -> torch.Tensor:
+        """Return the network's input for observations [B, *shape]."""
+        if observations.dtype != np.uint8:
+            return torch.from_numpy(observations).to(self.device, self.dtype)
+        frames: npt.NDArray[np.uint8] = observations.view(np.uint8)
+        if self.block is not None:
+            frames = cut_stacks(frames, self.block)
+        # Bytes travel to a GPU as bytes and are cast there.
+        return cast_frames(torch.from_numpy(frames).to(self.device), self.dtype, self.layout)
+
+
 class Inputs:
     """Casts observations for the policies that share it; the array of the last call only once.
 
     For an env runner, whose teacher and student look at the same arrays and nobody writes to them.
 
     Args:
-        dtype: what the networks compute in.
-        layout: how frames shall lie in memory.
-        block: side of the squares, for blocks.
+        form: of the networks' inputs.
     """
 
-    def __init__(self, dtype: torch.dtype, layout: Layout, block: int | None) -> None:
-        self.form = (dtype, layout, block)
+    def __init__(self, form: "InputForm") -> None:
+        self.form = form
         self._last: tuple[Observations, torch.Tensor] | None = None
 
     def __call__(self, observations: Observations) -> torch.Tensor:
         """Return the network's input for observations [B, *shape]."""
         if self._last is None or self._last[0] is not observations:
-            self._last = observations, _network_input(observations, *self.form)
+            self._last = observations, self.form.cast(observations)
         return self._last[1]
 
 
@@ -66,6 +85,7 @@ class InferencePolicy:
         layout: how frames enter the network; one of `policy.network.layouts()`.
         refine_below: rows whose two largest outputs lie closer than this are computed again in
             float32: rounding must not decide between actions that are nearly equal.
+        device: where to compute.
         inputs: shared with a policy that sees the same arrays; used where both want the same form.
     """
 
@@ -76,33 +96,40 @@ class InferencePolicy:
         precision: Precision = "float32",
         layout: Layout = "contiguous",
         refine_below: float = 0.0,
+        device: torch.device = CPU,
         inputs: Inputs | None = None,
     ) -> None:
         self.spec = policy.spec
         self._dtype = DTYPES[precision]
-        self._layout = layout
+        self._device = device
         self._network = copy.deepcopy(policy.network).eval().requires_grad_(False)
         self._network.set_layout(layout)
-        self._form = (self._dtype, layout, self._network.block if layout == "blocks" else None)
+        self._form = InputForm(
+            dtype=self._dtype,
+            layout=layout,
+            block=self._network.block if layout == "blocks" else None,
+            device=device,
+        )
         self._inputs = inputs if inputs is not None and inputs.form == self._form else None
         self._refine_below = refine_below
-        self._exact = InferencePolicy(policy) if refine_below > 0 else None
+        self._exact = InferencePolicy(policy, device=device) if refine_below > 0 else None
         self.load(policy.network.state_dict())
 
     def new_inputs(self) -> Inputs:
         """Return what another policy can share with this one."""
-        self._inputs = Inputs(*self._form)
+        self._inputs = Inputs(self._form)
         return self._inputs
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
         """Take over new weights (float32, as they are published)."""
-        network = self._network.to(torch.float32)
+        network = self._network.to(CPU, torch.float32)
         network.load_state_dict(state)
         with torch.no_grad():
             for layer in network.first_layers():
                 assert isinstance(layer.weight, torch.Tensor)
                 layer.weight.mul_(self.spec.observation.scale)
         network.set_precision(self._dtype)
+        network.to(self._device)
         if self._exact is not None:
             self._exact.load(state)
 
@@ -112,9 +139,9 @@ class InferencePolicy:
         if self._inputs is not None:
             output = self._network(self._inputs(observations))
         else:
-            output = self._network(_network_input(observations, *self._form))
-        value = None if output.value is None else output.value.float().numpy()
-        outputs = PolicyOutputs(output.dist_inputs.float().numpy(), value)
+            output = self._network(self._form.cast(observations))
+        value = None if output.value is None else output.value.float().cpu().numpy()
+        outputs = PolicyOutputs(output.dist_inputs.float().cpu().numpy(), value)
         if self._exact is not None:
             self._refine(outputs, observations, self._exact)
         return outputs
@@ -136,17 +163,6 @@ def lead_of_the_best(dist_inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     largest = np.partition(dist_inputs, -2, axis=-1)
     lead: npt.NDArray[np.float32] = largest[:, -1] - largest[:, -2]
     return lead
-
-
-def _network_input(
-    observations: Observations, dtype: torch.dtype, layout: Layout, block: int | None
-) -> torch.Tensor:
-    if observations.dtype != np.uint8:
-        return torch.from_numpy(observations).to(dtype)
-    frames: npt.NDArray[np.uint8] = observations.view(np.uint8)
-    if block is not None:
-        frames = cut_stacks(frames, block)
-    return cast_frames(torch.from_numpy(frames), dtype, layout)
 
 
 def hardware_has_bfloat16() -> bool:

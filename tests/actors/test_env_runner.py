@@ -1,4 +1,5 @@
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -6,15 +7,16 @@ import numpy as np
 import pytest
 
 from actors.behavior import Dagger, Mixed, StudentDriven, TeacherDriven
-from actors.env_runner import LOWEST_LOGIT, EnvRunner, EpisodeResult
+from actors.env_runner import EnvRunner, EpisodeResult
 from actors.environments import VectorEnvironment, make_environment
 from actors.environments.atari import AtariConfig
 from actors.environments.gymnasium_env import GymnasiumConfig
 from common.codec import encode
 from common.frames import FrameObservations
-from common.policies.inference import InferencePolicy, log_probabilities
+from common.labels import LOWEST_LOGIT
+from common.policies.inference import InferencePolicy, PolicyOutputs, log_probabilities
 from common.policies.policy import Policy
-from common.trajectory import STUDENT, TEACHER, ChunkId, TrajectoryChunk
+from common.trajectory import STUDENT, TEACHER, UNLABELLED, ChunkId, TrajectoryChunk
 from common.weights import weights_of
 from tests.builders import NUM_ACTIONS, Countdown, make_policy
 
@@ -109,12 +111,35 @@ def fitting(env: VectorEnvironment, seed: int, **changes: Any) -> Policy:
     )
 
 
-def play(case: Case, *, seed: int = 0, incarnation: int = 0) -> Played:
+class Elsewhere:
+    """The teacher in another process, without the process."""
+
+    def __init__(self, policy: InferencePolicy) -> None:
+        self._policy = policy
+        self.spec = policy.spec
+
+    def __call__(self, observations: np.ndarray) -> PolicyOutputs:
+        return self.ask(observations)()
+
+    def ask(self, observations: np.ndarray) -> Callable[[], PolicyOutputs]:
+        asked = observations.copy()
+        return lambda: self._policy(asked)
+
+
+def play(
+    case: Case,
+    *,
+    seed: int = 0,
+    incarnation: int = 0,
+    elsewhere: bool = False,
+    labels: bool = True,
+) -> Played:
     env = Recorder(make_environment(case.config, num_envs=case.num_envs))
     teacher, student = fitting(env, 1, **case.teacher), fitting(env, 2, **case.student)
+    acting = InferencePolicy(teacher)
     runner = EnvRunner(
         env,
-        teacher=InferencePolicy(teacher),
+        teacher=Elsewhere(acting) if elsewhere else acting,
         student=InferencePolicy(student),
         behavior=Mixed(share=0.5, teacher_epsilon=0.1, student_epsilon=0.3),
         unroll_length=case.unroll_length,
@@ -123,6 +148,7 @@ def play(case: Case, *, seed: int = 0, incarnation: int = 0) -> Played:
         incarnation=incarnation,
         task_id="task",
         seed=seed,
+        labels=labels,
     )
     chunks = [runner.sample() for _ in range(case.num_chunks)]
     return Played(
@@ -265,6 +291,29 @@ def test_the_same_seed_gives_the_same_bytes(name):
     for found, wanted in zip(again.chunks, played_case(name).chunks, strict=True):
         assert encode(found).payload.tobytes() == encode(wanted).payload.tobytes()
     assert again.episodes == played_case(name).episodes
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("changes", [{"elsewhere": True}, {"labels": False}])
+def test_where_the_teacher_computes_changes_nothing_but_who_labels(name, changes):
+    """Batches of other sizes may differ in a float's last bits, so labels are compared closely."""
+    wanted, found = played_case(name), play(CASES[name], **changes)
+    np.testing.assert_array_equal(found.shown, wanted.shown)
+    np.testing.assert_array_equal(found.taken, wanted.taken)
+    assert found.episodes == wanted.episodes
+    for array in ("rewards", "valid", "acting_policy"):
+        np.testing.assert_array_equal(found.rows(array), wanted.rows(array))
+    np.testing.assert_allclose(
+        found.rows("behavior_log_prob"), wanted.rows("behavior_log_prob"), rtol=1e-4, atol=1e-5
+    )
+    for chunk, labelled in zip(found.chunks, wanted.chunks, strict=True):
+        if changes == {"labels": False}:
+            assert (chunk.teacher_dist_inputs, chunk.teacher_value) == (None, None)
+            assert chunk.teacher_version == UNLABELLED
+            continue
+        assert chunk.teacher_version == labelled.teacher_version
+        np.testing.assert_allclose(chunk.labels, labelled.labels, rtol=1e-3, atol=1e-5)
+        assert (chunk.teacher_value is None) == (labelled.teacher_value is None)
 
 
 @pytest.mark.parametrize("changes", [{"seed": 1}, {"incarnation": 1}])

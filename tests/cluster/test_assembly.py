@@ -18,6 +18,7 @@ from cluster.config import RunConfig
 from cluster.local_backend import LocalBackend, LocalSession
 from cluster.prepare import Preparation, prepare
 from common.codec import EncodedChunk, decode
+from common.policies.inference import InferencePolicy
 from common.policies.policy import Policy
 from common.weights import PolicyWeights, WeightStore
 from learners.feed import DirectFeed
@@ -43,7 +44,7 @@ def student() -> Policy:
 def collector(config: RunConfig, inserted: list[EncodedChunk]) -> Collector:
     return build_collector(
         config,
-        teacher=cartpole_teacher(),
+        teacher=InferencePolicy(cartpole_teacher()),
         student=student(),
         runner_id=3,
         incarnation=2,

@@ -8,6 +8,7 @@ from actors.behavior import Dagger, Mixed
 from actors.config import ActorsConfig, EvaluationConfig
 from actors.environments.atari import AtariConfig
 from actors.environments.gymnasium_env import GymnasiumConfig
+from actors.placement import AtSamplingPlacement, RunnerPlacement, SharedPlacement
 from cluster.config import RunConfig, StopConfig, load_recipe
 from cluster.run_directory import create_run_directory, open_run_directory
 from common.config import validate
@@ -100,6 +101,52 @@ def test_the_replay_must_hold_two_chunks() -> None:
     assert config_with(actors=actors, replay={"capacity": 600}).actors.chunk_size == 300
     with pytest.raises(ConfigError, match=r"replay.capacity = 599: must hold two chunks .* 300"):
         config_with(actors=actors, replay={"capacity": 599})
+
+
+PLACEMENTS: dict[str, Any] = {
+    "runner": RunnerPlacement(),
+    "shared": SharedPlacement(num_actors=2, num_gpus=0.5, max_wait_ms=0.5),
+    "at_sampling": AtSamplingPlacement(micro_batch_size=64),
+}
+
+
+@pytest.mark.parametrize("name", PLACEMENTS)
+def test_the_teachers_place_is_read_and_reads_back(name: str, tmp_path: Path) -> None:
+    config = config_with(actors={"inference": PLACEMENTS[name].model_dump()})
+    assert config.actors.inference == PLACEMENTS[name]
+    assert config.actors.labels_chunks == (name != "at_sampling")
+    assert round_trip(config, tmp_path / "run").actors == config.actors
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+    named = load_recipe(
+        write_recipe(tmp_path / "recipe.toml"), [f"actors.inference.placement={name}"]
+    )
+    assert type(named.actors.inference) is type(PLACEMENTS[name])
+
+
+@pytest.mark.parametrize(
+    ("inference", "message"),
+    [
+        ({"placement": "gpu"}, r"actors.inference.*'runner', 'shared', 'at_sampling'"),
+        ({"num_gpus": 1}, "actors.inference = .*'placement'"),
+        (
+            {"placement": "at_sampling", "max_wait_ms": 1.0},
+            "actors.inference.max_wait_ms: unknown key; .* micro_batch_size",
+        ),
+        ({"placement": "shared", "max_batch": 1}, "did you mean max_batch_size"),
+        ({"placement": "shared", "num_gpus": 2}, "actors.inference.num_gpus = 2"),
+        ({"placement": "shared", "max_wait_ms": -1.0}, "actors.inference.max_wait_ms = -1.0"),
+        (
+            {"placement": "shared", "num_actors": 3},
+            r"actors.inference.num_actors = 3: more than the 2 env runners that could ask them",
+        ),
+    ],
+)
+def test_a_place_that_makes_no_sense_is_refused_in_one_line(
+    inference: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        config_with(actors={"inference": inference})
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["a b", "", "-a", "../a", "a/b"])

@@ -133,6 +133,29 @@ def test_a_recipe_may_ask_for_everything_and_no_more(tmp_path: Path) -> None:
         check_resources(config, num_cpus=9, num_gpus=0.5)
 
 
+def test_a_shared_teacher_is_counted_with_the_rest(tmp_path: Path) -> None:
+    shared = ("actors.inference.placement=shared", "actors.inference.num_actors=2")
+    small = config_for(tmp_path, "actors.num_env_runners=2", *shared)
+    check_resources(small, num_cpus=2 * 0.7 + 0.5 + 2 * 0.1, num_gpus=0)
+    with pytest.raises(ResourceError, match=r"2.1 CPUs \(.*, 2 shared inference with 0.1 each\)"):
+        check_resources(small, num_cpus=2, num_gpus=0)
+    large = config_for(tmp_path, "actors.num_env_runners=2", *shared, "learner.num_gpus=1")
+    gpu = large.actors.inference.model_copy(update={"num_gpus": 0.5})
+    large = large.model_copy(update={"actors": large.actors.model_copy(update={"inference": gpu})})
+    check_resources(large, num_cpus=9, num_gpus=2)
+    with pytest.raises(ResourceError, match=r"actors.inference asks for 1 GPUs and .* there are 1"):
+        check_resources(large, num_cpus=9, num_gpus=1)
+    with pytest.raises(ResourceError, match=r"learner.num_gpus = 1, and there are 0"):
+        check_resources(large, num_cpus=9, num_gpus=0)
+
+
+def test_the_default_place_fits_two_runners_on_two_cpus(tmp_path: Path) -> None:
+    """So does the shared one, with no other key changed."""
+    for name in ("runner", "shared", "at_sampling"):
+        placed = f"actors.inference.placement={name}"
+        prepared(config_for(tmp_path, "actors.num_env_runners=2", placed), num_cpus=2)
+
+
 def test_a_student_that_is_not_smaller_is_told_of(tmp_path: Path) -> None:
     (warning,) = prepared(load_config(tmp_path)).warnings
     assert warning == "the student (114 parameters) is not smaller than its teacher (16)"

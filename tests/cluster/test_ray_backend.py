@@ -17,10 +17,12 @@ from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 from actors.collector import CollectorStats
 from actors.env_runner import EpisodeResult
 from actors.evaluator import EvaluationResult
-from cluster import ray_backend
+from actors.shared_inference import InferenceStats
+from cluster import ray_backend, teacher_supervisor
 from cluster.prepare import Preparation, prepare
 from cluster.ray_backend import RayBackend, RaySession, _together
 from cluster.session import EvaluationJob
+from cluster.shared_teacher import SharedTeacher
 from common.errors import ConfigError, ResourceError, RunFailedError
 from common.policies.policy import new_policy, policy_to_bytes
 from common.replay.shard import ShardStats
@@ -75,7 +77,10 @@ class Call:
 class Actor:
     """Answers each method with what `answers` holds for it at that time."""
 
-    def __init__(self, arguments: dict[str, Any], answers: dict[str, Any]) -> None:
+    def __init__(
+        self, positional: tuple[Any, ...], arguments: dict[str, Any], answers: dict[str, Any]
+    ) -> None:
+        self.positional = positional
         self.arguments = arguments
         self.answers = answers
         self.calls: list[str] = []
@@ -108,7 +113,7 @@ class ActorClass:
 
     def remote(self, *positional: Any, **arguments: Any) -> Actor:
         answers = self.lives.pop(0) if self.lives else {}
-        self.made.append(Actor(arguments, self.healthy | answers))
+        self.made.append(Actor(positional, arguments, self.healthy | answers))
         return self.made[-1]
 
 
@@ -215,6 +220,40 @@ def test_a_poll_tells_what_all_actors_report(cluster: Cluster) -> None:
 def test_env_runners_are_shared_out_among_the_shards(cluster: Cluster) -> None:
     cluster.start("replay.num_shards=2")
     assert [actor.arguments["shard"] for actor in cluster.runners.made] == cluster.shards.made
+
+
+def test_a_teacher_goes_where_the_recipe_places_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teacher = policy_to_bytes(cartpole_teacher())
+    session = cluster.start()
+    assert [actor.positional[1] for actor in cluster.runners.made] == [teacher] * 2
+    assert cluster.learners.made[0].arguments["teacher"] is None
+    cluster.start("actors.inference.placement=at_sampling")
+    assert cluster.runners.made[2].positional[1] == teacher
+    assert cluster.learners.made[1].arguments["teacher"] == teacher
+    assert session.poll().inference == ()
+
+
+def test_shared_teachers_are_asked_supervised_and_ended(
+    cluster: Cluster, fake_ray: Ray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stats = InferenceStats(life="a", ready=True, pid=7, num_rows=8, num_batches=1)
+    shared = ActorClass({"stats": stats})
+    monkeypatch.setattr(teacher_supervisor, "ray", fake_ray)
+    monkeypatch.setattr(teacher_supervisor, "RAY_SHARED_INFERENCE", shared)
+    session = cluster.start("actors.inference.placement=shared")
+    (actor,) = shared.made
+    asked = [runner.positional[1] for runner in cluster.runners.made]
+    assert [type(teacher) for teacher in asked] == [SharedTeacher] * 2
+    assert [teacher.actor for teacher in asked] == [actor, actor]
+    assert cluster.learners.made[0].arguments["teacher"] is None
+    assert session.poll().inference == (stats,)
+    actor.answers["stats"] = replace(stats, life="b")
+    session.poll()  # takes the answer that was asked for before
+    assert session.poll().restarts == 1
+    session.abort()
+    assert actor.killed
 
 
 def test_a_learner_whose_loop_ended_has_finished(cluster: Cluster) -> None:

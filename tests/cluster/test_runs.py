@@ -20,7 +20,7 @@ from cluster.local_backend import LocalBackend
 from cluster.prepare import prepare
 from cluster.progress import PlainReporter
 from cluster.run_directory import RunDirectory, create_run_directory
-from cluster.session import Backend
+from cluster.session import Backend, Snapshot
 from common.errors import RunFailedError
 from common.policies.policy import load_policy
 from tests.cartpole import cartpole_teacher, load_config, save_cartpole_teacher, write_recipe
@@ -60,8 +60,9 @@ def assert_complete(directory: Path, outcome: Outcome, config: RunConfig) -> Non
     assert abs(surplus - middle) <= reach
 
 
-def test_a_run_in_one_process_reaches_its_teacher(tmp_path: Path) -> None:
-    config = load_config(tmp_path)
+@pytest.mark.parametrize("placement", ["runner", "shared", "at_sampling"])
+def test_a_run_in_one_process_reaches_its_teacher(placement: str, tmp_path: Path) -> None:
+    config = load_config(tmp_path, f"actors.inference.placement={placement}")
     outcome = run(config, tmp_path / "run", LocalBackend())
     assert_complete(tmp_path / "run", outcome, config)
 
@@ -100,8 +101,23 @@ def test_q_values_are_kept_by_a_student_that_learns_them(tmp_path: Path) -> None
 
 
 @pytest.mark.ray
-def test_a_run_on_ray_reaches_its_teacher(tmp_path: Path, ray_backend: Backend) -> None:
-    config = load_config(tmp_path, "actors.num_env_runners=2", "replay.num_shards=2")
+@pytest.mark.parametrize(
+    "placement",
+    [
+        "runner",
+        pytest.param("shared", marks=pytest.mark.slow),
+        pytest.param("at_sampling", marks=pytest.mark.slow),
+    ],
+)
+def test_a_run_on_ray_reaches_its_teacher(
+    placement: str, tmp_path: Path, ray_backend: Backend
+) -> None:
+    config = load_config(
+        tmp_path,
+        "actors.num_env_runners=2",
+        "replay.num_shards=2",
+        f"actors.inference.placement={placement}",
+    )
     outcome = run(config, tmp_path / "run", ray_backend)
     assert_complete(tmp_path / "run", outcome, config)
 
@@ -137,6 +153,46 @@ def test_killed_actors_come_back_and_nothing_is_counted_twice(
         poll_until(lambda: session.poll().trainer.env_steps > before)
         last = session.poll()
         assert last.trainer.env_steps <= sum(shard.inserted for shard in last.shards)
+        assert sum(shard.duplicates for shard in last.shards) == 0
+    finally:
+        session.abort()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_killed_shared_teacher_comes_back_and_the_run_goes_on(
+    tmp_path: Path, ray_backend: Backend
+) -> None:
+    """Questions that were under way are answered by its next life; no env runner dies of it."""
+    config = load_config(
+        tmp_path,
+        "total_env_steps=10_000_000",
+        "actors.inference.placement=shared",
+        "behavior.name=mixed",
+    )
+    preparation = prepare(config, num_cpus=2, num_gpus=0)
+    session = ray_backend.distil(preparation, cartpole_teacher(), tmp_path / "checkpoints")
+
+    def poll_until(condition: Callable[[Snapshot], bool]) -> Snapshot:
+        deadline = time.monotonic() + 60
+        while not condition(snapshot := session.poll()):
+            assert time.monotonic() < deadline, "nothing happened in a minute"
+        return snapshot
+
+    try:
+        (first,) = poll_until(lambda snapshot: snapshot.trainer.env_steps > 2_000).inference
+        for life in (1, 2):
+            (killed,) = session.poll().inference
+            os.kill(killed.pid, signal.SIGKILL)
+            back = poll_until(lambda snapshot, life=life: snapshot.restarts == life)
+            poll_until(
+                lambda snapshot, back=back: (
+                    snapshot.trainer.env_steps > back.trainer.env_steps + 2_000
+                )
+            )
+        last = poll_until(lambda snapshot: snapshot.inference[0].num_rows > 0)
+        assert last.inference[0].life != first.life
+        assert [collector.incarnation for collector in last.collectors] == [0]
         assert sum(shard.duplicates for shard in last.shards) == 0
     finally:
         session.abort()

@@ -10,6 +10,7 @@ import pytest
 
 from actors.collector import CollectorStats
 from actors.env_runner import EpisodeResult
+from actors.shared_inference import InferenceStats
 from cluster import telemetry as module
 from cluster.run_directory import RunDirectory
 from cluster.session import Snapshot
@@ -137,6 +138,16 @@ def test_every_figure_has_its_name(recorder: Recorder) -> None:
         "cluster/restarts": 2,
         "time/elapsed_s": 0.0,
     }
+
+
+def test_a_shared_teacher_tells_how_many_it_answers_at_once(recorder: Recorder) -> None:
+    stats = InferenceStats(life="a", ready=True, pid=1, num_rows=300, num_batches=3)
+    other = replace(stats, num_rows=100, num_batches=1)
+    metrics = recorder.after(0.0, replace(SNAPSHOT, inference=(stats, other)))
+    assert metrics["inference/batch_size"] == 100.0
+    idle = replace(stats, num_rows=0, num_batches=0)
+    metrics = recorder.after(1.0, replace(SNAPSHOT, inference=(idle,)))
+    assert "inference/batch_size" not in metrics
 
 
 def test_what_is_not_there_yet_has_no_figure(recorder: Recorder) -> None:

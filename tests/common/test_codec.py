@@ -7,12 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from common import codec
 from common.codec import WIRE_VERSION, CodecError, EncodedChunk, decode, encode
 from common.frames import FrameObservations
-from common.trajectory import TrajectoryChunk
+from common.trajectory import UNLABELLED, TrajectoryChunk
 from tests.builders import make_chunk
 
 KINDS = ["frames", "vectors"]
+LABELS = {"teacher_dist_inputs", "teacher_value"}
 
 
 def arrays_of(chunk: TrajectoryChunk) -> dict[str, np.ndarray]:
@@ -60,6 +62,30 @@ def test_a_chunk_comes_back_as_it_was(kind, has_value, dist):
         np.testing.assert_array_equal(found[name], array, err_msg=name)
     if isinstance(back.observations, FrameObservations):
         assert back.observations.stack == chunk.observations.stack
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_chunk_without_labels_comes_back_without_and_is_smaller(kind):
+    labelled = make_chunk(kind, sequence=7)
+    chunk = dataclasses.replace(
+        labelled, teacher_version=UNLABELLED, teacher_dist_inputs=None, teacher_value=None
+    )
+    encoded = encode(chunk)
+    back = decode(encoded)
+    assert scalars_of(back) == scalars_of(chunk)
+    given, found = arrays_of(chunk), arrays_of(back)
+    assert given.keys() == found.keys() == arrays_of(labelled).keys() - LABELS
+    for name, array in given.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    with pa.ipc.open_stream(pa.py_buffer(encoded.payload)) as reader:
+        assert not LABELS & set(reader.schema.names)
+    assert encoded.num_bytes < encode(labelled).num_bytes
+
+
+def test_a_chunk_that_lost_its_labels_is_refused(monkeypatch):
+    monkeypatch.setattr(codec, "_LABEL_ARRAYS", ())
+    with pytest.raises(CodecError, match="teacher_version = 0 of a chunk without labels"):
+        decode(encode(make_chunk()))
 
 
 def test_a_shard_learns_id_transitions_and_size_without_decoding():

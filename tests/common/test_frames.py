@@ -70,3 +70,11 @@ def test_a_chunk_may_end_early():
     for t in range(5):
         packer.append(stacks[t], fresh[t])
     np.testing.assert_array_equal(packer.finish().stacks(), stacks[:5])
+
+
+def test_rows_are_taken_by_number():
+    stacks, fresh = play(4, num_steps=9, num_envs=3, stack=4, end_share=0.2)
+    rows = np.array([26, 0, 13, 13, 5])
+    taken = pack(stacks, fresh).take(rows)
+    np.testing.assert_array_equal(taken, stacks[rows // 3, rows % 3])
+    assert taken.flags.writeable

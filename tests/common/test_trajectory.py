@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from common.trajectory import ChunkId
+from common.trajectory import UNLABELLED, ChunkId
 from tests.builders import make_chunk
 
 STEP_ARRAYS = (
@@ -46,6 +46,43 @@ def test_transitions_are_the_valid_rows():
 
 def test_a_teacher_without_a_value_head_gives_none():
     assert make_chunk(has_value=False).teacher_value is None
+
+
+UNLABELLED_FIELDS = {
+    "teacher_version": UNLABELLED,
+    "teacher_dist_inputs": None,
+    "teacher_value": None,
+}
+
+
+def test_a_chunk_may_come_without_labels_and_says_so():
+    chunk = make_chunk(sequence=5, **UNLABELLED_FIELDS)
+    with pytest.raises(ValueError, match=r"chunk \(0, 0, 5\) has no labels"):
+        _ = chunk.labels
+    labelled = make_chunk()
+    assert labelled.labels is labelled.teacher_dist_inputs
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"teacher_version": UNLABELLED}, "teacher_version = -1 of a chunk with labels"),
+        (UNLABELLED_FIELDS | {"teacher_version": 0}, "= 0 of a chunk without labels"),
+        (UNLABELLED_FIELDS | {"teacher_value": np.zeros((8, 3))}, "teacher_value has shape"),
+    ],
+)
+def test_labels_and_their_version_go_together(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_chunk(**changes)
+
+
+def test_rows_of_vectors_are_taken_by_number():
+    observations = make_chunk().observations
+    rows = np.array([5, 0, 23, 5])
+    taken = observations.take(rows)
+    np.testing.assert_array_equal(taken, observations.values[rows // 3, rows % 3])
+    assert taken.flags.writeable
+    assert not np.shares_memory(taken, observations.values)
 
 
 def test_chunks_are_the_same_by_id():

@@ -2,13 +2,16 @@ import dataclasses
 import threading
 from collections import deque
 
+import numpy as np
 import pytest
 
-from common.codec import CodecError, EncodedChunk, encode
+from common.codec import CodecError, EncodedChunk, decode, encode
+from common.policies.inference import InferencePolicy
 from common.replay.rate_limiter import RateLimits
 from common.replay.shard import MAX_CHUNKS_PER_SAMPLE, ReplaySample, ReplayShard
 from learners.feed import QUEUE_SIZE, DirectFeed, FeedItem, PrefetchFeed, ShardReader
-from tests.builders import make_chunk
+from learners.labeller import Labeller
+from tests.builders import make_chunk, make_policy
 
 LONG_S = 30.0
 """Never waited for, unless something is wrong."""
@@ -90,6 +93,27 @@ def test_a_reader_gets_every_chunk_once_decoded_and_numbered():
     assert (sequences(second), second.first_chunk) == ([2], 2)
     third = reader.read()
     assert (sequences(third), third.first_chunk, third.granted) == ([], 3, 8)
+
+
+def test_a_reader_labels_what_came_without_labels():
+    """Whoever takes the item sees the same chunk as from an env runner that labels."""
+    teacher = InferencePolicy(make_policy(seed=3))
+    bare = [
+        make_chunk(
+            sequence=sequence, teacher_version=-1, teacher_dist_inputs=None, teacher_value=None
+        )
+        for sequence in range(2)
+    ]
+    shard = ReplayShard(capacity=10**6, limits=UNLIMITED)
+    shard.insert(encode(bare[0]))
+    shard.insert(CHUNKS[1])
+    labeller = Labeller(teacher, micro_batch_size=5)
+    item = ShardReader(shard, num_samples=8, labeller=labeller).read()
+    assert sequences(item) == [0, 1]
+    np.testing.assert_array_equal(item.chunks[0].labels, labeller.label(bare[0]).labels)
+    np.testing.assert_array_equal(item.chunks[1].labels, decode(CHUNKS[1]).labels)
+    (unlabelled, _) = ShardReader(shard, num_samples=8).read().chunks
+    assert unlabelled.teacher_dist_inputs is None
 
 
 def test_a_reader_that_must_wait_gets_none():

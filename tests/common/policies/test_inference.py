@@ -47,6 +47,17 @@ def test_the_folded_scale_equals_the_explicit_scale(name):
         np.testing.assert_allclose(outputs.value, value, atol=1e-5)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_gpu_says_what_the_cpu_says(precision):
+    policy = make_policy("frames", has_value=True)
+    observations = observations_for(policy)
+    wanted = InferencePolicy(policy)(observations)
+    found = InferencePolicy(policy, precision=precision, device=torch.device("cuda"))(observations)
+    np.testing.assert_allclose(found.dist_inputs, wanted.dist_inputs, atol=0.02)
+    np.testing.assert_allclose(found.value, wanted.value, atol=0.02)
+
+
 @pytest.mark.parametrize(("precision", "error"), [("bfloat16", 0.02), ("float16", 0.003)])
 @pytest.mark.parametrize("name", list(policies()))
 def test_types_of_16_bits_are_close_to_float32(name, precision, error):
