@@ -155,7 +155,7 @@ def test_a_small_student_reaches_its_teacher(name, dist, settings):
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     for _ in range(400):
         optimizer.zero_grad()
-        loss, _ = objective(batch, network(observations))
+        loss = objective(batch, network(observations)).loss
         loss.backward()
         optimizer.step()
     assert REACHED[name](labels, network(observations).dist_inputs.detach())
@@ -204,7 +204,7 @@ def test_an_objective_is_the_weighted_sum_of_its_terms_means():
     teacher, student = random_outputs()
     batch, output = batch_of(teacher, "q_values"), NetworkOutput(student.requires_grad_(), None)
     objective = ObjectiveConfig.model_validate({"kl": {"weight": 0.5}, "q_mse": {"weight": 3.0}})
-    loss, means = objective(batch, output)
+    loss, means, _ = objective(batch, output)
     for name, mean in means.items():
         torch.testing.assert_close(mean, term_of(name, {})(batch, output).mean())
         assert not mean.requires_grad
