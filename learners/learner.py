@@ -94,7 +94,12 @@ class Learner:
         """Running means: loss, one entry a term, greedy agreement on the training batches."""
 
     def receive(self, item: FeedItem) -> None:
-        """Take chunks into the window and the granted samples into the budget."""
+        """Take chunks into the window and the granted samples into the budget.
+
+        Chunks that come again because the window had lost them are no new env steps.
+        """
+        for chunk in item.revisited:
+            self._window.insert(chunk, revisited=True)
         counted = self._counted.get(item.epoch, 0)
         for number, chunk in enumerate(item.chunks, start=item.first_chunk):
             self._window.insert(chunk)

@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ def test_readers_ask_for_what_the_recipe_says(config: RunConfig) -> None:
     asked: list[int] = []
 
     class Source:
-        def sample(self, *, cursor: int, num_samples: int) -> None:
+        def sample(self, *, cursor: int, num_samples: int, held: Collection[int]) -> None:
             asked.append(num_samples)
 
     for reader in build_readers(config, [Source(), Source()]):

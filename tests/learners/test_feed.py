@@ -1,6 +1,7 @@
 import dataclasses
 import threading
 from collections import deque
+from collections.abc import Collection
 
 import pytest
 
@@ -38,7 +39,9 @@ class Source:
         self._ended = False
         self.calls = 0
 
-    def sample(self, *, cursor: int, num_samples: int) -> ReplaySample | None:
+    def sample(
+        self, *, cursor: int, num_samples: int, held: Collection[int]
+    ) -> ReplaySample | None:
         with self._changed:
             self.calls += 1
             self._changed.notify_all()
@@ -114,8 +117,10 @@ def test_a_shard_that_starts_again_is_read_from_its_first_chunk(before: int, aft
     class Restarting:
         shard = shard_with(*range(before))
 
-        def sample(self, *, cursor: int, num_samples: int) -> ReplaySample | None:
-            return self.shard.sample(cursor=cursor, num_samples=num_samples)
+        def sample(
+            self, *, cursor: int, num_samples: int, held: Collection[int]
+        ) -> ReplaySample | None:
+            return self.shard.sample(cursor=cursor, num_samples=num_samples, held=held)
 
     source = Restarting()
     reader = ShardReader(source, num_samples=8)
