@@ -24,6 +24,9 @@ from learners.labeller import Labeller
 from learners.learner import Learner
 from learners.trainer import Trainer
 
+SHARD_SEED = 2
+"""Beside the recipe's seed, so that shards draw other numbers than the learner."""
+
 
 def build_collector(
     config: RunConfig,
@@ -79,17 +82,27 @@ def build_inference(
     )
 
 
-def build_shard(config: RunConfig, limits: RateLimits) -> ReplayShard:
-    """Build one replay shard."""
-    return ReplayShard(capacity=config.replay.shard_capacity(), limits=limits)
+def build_shard(config: RunConfig, limits: RateLimits, index: int = 0) -> ReplayShard:
+    """Build one replay shard; `index` tells it from the others."""
+    replay = config.replay
+    return ReplayShard(
+        capacity=replay.shard_capacity(),
+        limits=limits,
+        max_bytes=replay.shard_max_bytes(),
+        revisits=replay.revisits if replay.revisits_chunks else 0,
+        seed=(config.seed, SHARD_SEED, index),
+    )
 
 
 def build_readers(
     config: RunConfig, sources: list[ChunkSource], labeller: Labeller | None = None
 ) -> list[ShardReader]:
     """Build the learner's reader of every shard; with a labeller, they label what has no labels."""
+    window = config.replay.shard_window() if config.replay.revisits_chunks else 0
     return [
-        ShardReader(source, num_samples=config.samples_per_request, labeller=labeller)
+        ShardReader(
+            source, num_samples=config.samples_per_request, window=window, labeller=labeller
+        )
         for source in sources
     ]
 
@@ -101,7 +114,8 @@ def build_learner(config: RunConfig, student: Policy, teacher_dist: DistKind) ->
         teacher_dist=teacher_dist,
         objective=config.objective,
         config=config.learner,
-        window_capacity=config.replay.capacity,
+        window_capacity=config.replay.window_size(),
+        sampler=config.replay.sampler,
         total_env_steps=config.total_env_steps,
         seed=config.seed,
         device=torch.device("cuda" if config.learner.num_gpus > 0 else "cpu"),

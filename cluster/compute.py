@@ -232,7 +232,7 @@ def _time_training(
     for name, candidate in candidates.items():
         changes: dict[str, StrictModel] = {}
         changes["learner"] = candidate.model_copy(update={"batch_size": batch_size})
-        changes["replay"] = config.replay.model_copy(update={"capacity": 2 * _WINDOW * _STACK_ROOM})
+        changes["replay"] = config.replay.model_copy(update={"window": 2 * _WINDOW * _STACK_ROOM})
         trained = policy_from_bytes(*policy_to_bytes(student))
         learner = build_learner(config.model_copy(update=changes), trained, teacher.spec.dist)
         learner.receive(FeedItem(epoch="", granted=0, first_chunk=0, chunks=[chunk]))

@@ -14,6 +14,7 @@ from common.networks import NetworkSpec
 from common.policies.spec import ActingSpec
 from common.replay.config import ReplayConfig
 from learners.config import LearnerConfig
+from learners.feed import QUEUE_SIZE
 from learners.objectives import ObjectiveConfig
 from learners.teach_config import TeachConfig
 
@@ -88,6 +89,11 @@ class RunConfig(StrictModel):
                 f"replay.capacity = {self.replay.capacity}: must hold two chunks of "
                 f"actors.unroll_length x actors.num_envs_per_runner = {self.actors.chunk_size}"
             )
+        if self.replay.window_size() < 2 * self.actors.chunk_size:
+            raise ValueError(
+                f"replay.window = {self.replay.window_size()}: must hold two chunks of "
+                f"actors.unroll_length x actors.num_envs_per_runner = {self.actors.chunk_size}"
+            )
         return self
 
     @field_serializer("teach", mode="wrap")
@@ -99,9 +105,21 @@ class RunConfig(StrictModel):
 
     @property
     def samples_per_request(self) -> int:
-        """Samples that the learner asks a shard for at once: whole batches, half a chunk."""
+        """Samples that the learner asks a shard for at once: two requests a chunk, or more.
+
+        Half a chunk, or half of the samples that a chunk is worth where these are fewer; in whole
+        batches where it is one. A larger batch is put together from several requests, so that the
+        coupling of training to data is as close as with a small one.
+        """
         batch = self.learner.batch_size
-        return batch * max(1, self.actors.chunk_size // (2 * batch))
+        half = int(min(1.0, self.replay.samples_per_insert) * self.actors.chunk_size / 2)
+        return max(1, half - half % batch if half >= batch else half)
+
+    @property
+    def answers_ready(self) -> int:
+        """Answers of shards that the learner holds ready: a batch, so that env runners go on
+        collecting the next one while the learner is busy with a large one."""
+        return max(QUEUE_SIZE, -(-self.learner.batch_size // self.samples_per_request))
 
 
 def load_recipe(path: Path, overrides: list[str]) -> RunConfig:

@@ -62,7 +62,10 @@ class LocalBackend:
         student = new_student(config, preparation.environment, teacher.spec)
         # The learner takes its copy to the GPU where there is one.
         trained = policy_from_bytes(*policy_to_bytes(student))
-        shards = [build_shard(config, preparation.limits) for _ in range(config.replay.num_shards)]
+        shards = [
+            build_shard(config, preparation.limits, index)
+            for index in range(config.replay.num_shards)
+        ]
         store = WeightStore()
         labeller = None if config.actors.labels_chunks else build_labeller(config, teacher)
         trainer = build_trainer(

@@ -16,6 +16,7 @@ import asyncio
 import os
 import threading
 from collections import deque
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +81,9 @@ class WeightStoreActor:
 class ReplayShardActor:
     """A replay shard whose callers wait in it."""
 
-    def __init__(self, recipe: str, limits: RateLimits) -> None:
+    def __init__(self, recipe: str, limits: RateLimits, index: int) -> None:
         set_threads(1)
-        self._shard = build_shard(RunConfig.model_validate_json(recipe), limits)
+        self._shard = build_shard(RunConfig.model_validate_json(recipe), limits, index)
         self._changed = asyncio.Condition()
 
     async def insert(self, chunk: EncodedChunk) -> None:
@@ -92,13 +93,15 @@ class ReplayShardActor:
             self._shard.insert(chunk)
             self._changed.notify_all()
 
-    async def sample(self, cursor: int, num_samples: int) -> ReplaySample | None:
+    async def sample(
+        self, cursor: int, num_samples: int, held: Collection[int]
+    ) -> ReplaySample | None:
         """Answer a sample request once the rate limiter lets it pass, or None after a while."""
         found: ReplaySample | None = None
 
         def ready() -> bool:
             nonlocal found
-            found = self._shard.sample(cursor=cursor, num_samples=num_samples)
+            found = self._shard.sample(cursor=cursor, num_samples=num_samples, held=held)
             return found is not None
 
         async with self._changed:
@@ -205,7 +208,9 @@ class LearnerActor:
             config,
             student=self._student,
             teacher_dist=teacher_dist,
-            feed=PrefetchFeed(build_readers(config, sources, labeller)),
+            feed=PrefetchFeed(
+                build_readers(config, sources, labeller), queue_size=config.answers_ready
+            ),
             publish=lambda weights: store.publish.remote(weights),
             checkpoints=checkpoints,
         )
@@ -239,9 +244,11 @@ class _RemoteShard:
     def __init__(self, shard: Handle) -> None:
         self._shard = shard
 
-    def sample(self, *, cursor: int, num_samples: int) -> ReplaySample | None:
+    def sample(
+        self, *, cursor: int, num_samples: int, held: Collection[int]
+    ) -> ReplaySample | None:
         """Ask and wait."""
-        answer: ReplaySample | None = ray.get(self._shard.sample.remote(cursor, num_samples))
+        answer: ReplaySample | None = ray.get(self._shard.sample.remote(cursor, num_samples, held))
         return answer
 
 

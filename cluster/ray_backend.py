@@ -158,8 +158,8 @@ class RaySession:
         self._shared_teachers = SharedTeachers(config, teacher.spec, self._teacher_ref)
         self._store = RAY_WEIGHT_STORE.remote()
         self._shards = [
-            RAY_REPLAY_SHARD.remote(self._recipe, preparation.limits)
-            for _ in range(config.replay.num_shards)
+            RAY_REPLAY_SHARD.remote(self._recipe, preparation.limits, index)
+            for index in range(config.replay.num_shards)
         ]
         self._learner_restarts = 0
         self._runner_restarts = 0

@@ -18,6 +18,8 @@ class DistillBatch:
     teacher_dist_inputs: torch.Tensor  # [B, A] float32 logits or Q-values
     teacher_dist: DistKind
     teacher_value: torch.Tensor | None  # [B] float32
+    weights: torch.Tensor | None = None
+    """[B] float32 factors of the samples' losses (importance weights), or None where all are 1."""
 
     @property
     def size(self) -> int:

@@ -13,7 +13,9 @@ order must be repeatable.
 
 import queue
 import threading
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from common.codec import EncodedChunk, decode
@@ -28,7 +30,9 @@ QUEUE_SIZE = 2
 class ChunkSource(Protocol):
     """A replay shard as the learner sees it."""
 
-    def sample(self, *, cursor: int, num_samples: int) -> ReplaySample | None:
+    def sample(
+        self, *, cursor: int, num_samples: int, held: Collection[int]
+    ) -> ReplaySample | None:
         """Return an answer, or None where there is nothing yet (it may wait before)."""
 
 
@@ -41,6 +45,8 @@ class FeedItem:
     first_chunk: int
     """Number of the first chunk in its shard's count."""
     chunks: list[TrajectoryChunk]
+    revisited: list[TrajectoryChunk] = field(default_factory=list)
+    """Older chunks that were in the window before; they go in before the new ones."""
 
 
 class Feed(Protocol):
@@ -62,40 +68,86 @@ class ShardReader:
 
     Args:
         source: the shard.
-        num_samples: samples to ask for at once.
+        num_samples: samples asked for at once.
+        window: transitions of this shard that the learner's window holds, where the shard hands
+            out older chunks again; 0 where it does not.
         labeller: labels chunks that come without labels; None where none does.
     """
 
     def __init__(
-        self, source: ChunkSource, *, num_samples: int, labeller: Labeller | None = None
+        self,
+        source: ChunkSource,
+        *,
+        num_samples: int,
+        window: int = 0,
+        labeller: Labeller | None = None,
     ) -> None:
         self._source = source
         self._num_samples = num_samples
         self._labeller = labeller
         self._cursor = 0
         self._epoch: str | None = None
+        self._held = _Held(window)
 
     def read(self) -> FeedItem | None:
         """Ask once and decode."""
-        sample = self._source.sample(cursor=self._cursor, num_samples=self._num_samples)
+        sample = self._source.sample(
+            cursor=self._cursor, num_samples=self._num_samples, held=self._held.numbers()
+        )
         if sample is None:
             return None
         if self._epoch not in (None, sample.epoch):
             # The shard started again, and the cursor of its former life may have skipped chunks
             # of this one: take the grant, and ask for the chunks from the first.
             self._epoch, self._cursor = sample.epoch, 0
+            self._held.clear()
             return FeedItem(epoch=sample.epoch, granted=sample.granted, first_chunk=0, chunks=[])
         self._epoch, self._cursor = sample.epoch, sample.cursor
+        first_chunk = sample.cursor - len(sample.chunks)
+        for number, chunk in [*sample.revisited.items(), *enumerate(sample.chunks, first_chunk)]:
+            self._held.add(number, chunk.num_transitions)
         return FeedItem(
             epoch=sample.epoch,
             granted=sample.granted,
-            first_chunk=sample.cursor - len(sample.chunks),
+            first_chunk=first_chunk,
             chunks=[self._open(chunk) for chunk in sample.chunks],
+            revisited=[self._open(chunk) for chunk in sample.revisited.values()],
         )
 
     def _open(self, encoded: EncodedChunk) -> TrajectoryChunk:
         chunk = decode(encoded)
         return chunk if self._labeller is None else self._labeller.label(chunk)
+
+
+class _Held:
+    """Which chunks of a shard are in the learner's window: the last that were handed over.
+
+    It knows them before they arrive, and takes the shards' parts of the window for equal; a chunk
+    that it is wrong about lies twice in the window for a while, or comes back a little later.
+    """
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._transitions = 0
+        self._chunks: deque[tuple[int, int]] = deque()  # (number, transitions), oldest first
+
+    def numbers(self) -> tuple[int, ...]:
+        """Return the numbers of the chunks, oldest first."""
+        return tuple(number for number, _ in self._chunks)
+
+    def add(self, number: int, num_transitions: int) -> None:
+        """Take note of a chunk, which takes the room of the oldest."""
+        if self._window == 0:
+            return
+        self._chunks.append((number, num_transitions))
+        self._transitions += num_transitions
+        while self._transitions > self._window:
+            self._transitions -= self._chunks.popleft()[1]
+
+    def clear(self) -> None:
+        """Forget all: the shard numbers its chunks anew."""
+        self._chunks.clear()
+        self._transitions = 0
 
 
 class DirectFeed:
@@ -119,10 +171,15 @@ class DirectFeed:
 
 
 class PrefetchFeed:
-    """Reads every shard in a thread of its own."""
+    """Reads every shard in a thread of its own.
 
-    def __init__(self, readers: list[ShardReader]) -> None:
-        self._items: queue.Queue[FeedItem | Exception] = queue.Queue(QUEUE_SIZE)
+    Args:
+        readers: of the shards.
+        queue_size: answers held ready.
+    """
+
+    def __init__(self, readers: list[ShardReader], *, queue_size: int = QUEUE_SIZE) -> None:
+        self._items: queue.Queue[FeedItem | Exception] = queue.Queue(queue_size)
         self._closed = threading.Event()
         self._threads = [
             threading.Thread(target=self._read, args=(reader,), name=f"feed-{i}", daemon=True)

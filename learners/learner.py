@@ -6,6 +6,7 @@ neither Ray nor threads; `learners.trainer` feeds it.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from common.networks.inputs import Layout, cast_frames
 from common.policies.inference import hardware_has_bfloat16
 from common.policies.policy import Policy
 from common.policies.spec import DistKind
+from common.replay.sampler_config import UNIFORM, SamplerConfig
 from common.weights import PolicyWeights, weights_of
 from learners.batch import DistillBatch
 from learners.config import LearnerConfig
 from learners.feed import FeedItem
 from learners.objectives import ObjectiveConfig
 from learners.optimizers import OPTIMIZERS
+from learners.samplers import Draw, make_sampler
 from learners.window import TransitionWindow
 
 METRIC_DECAY = 0.98
@@ -40,6 +43,7 @@ class Learner:
         total_env_steps: length of the run, for the learning rate's schedule.
         seed: of the draws from the window.
         device: where to compute.
+        sampler: how to choose transitions.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Learner:
         total_env_steps: int,
         seed: int,
         device: torch.device,
+        sampler: SamplerConfig = UNIFORM,
     ) -> None:
         self.student = student
         self._objective = objective
@@ -68,10 +73,12 @@ class Learner:
         self._optimizer = OPTIMIZERS[config.optimizer](
             self._network.parameters(), config.learning_rate, config.weight_decay
         )
+        self._sampler = make_sampler(sampler, capacity=window_capacity, device=device)
         self._window = TransitionWindow(
             window_capacity,
             teacher_dist=teacher_dist,
             device=device,
+            sampler=self._sampler,
             block=self._network.block if self._layout == "blocks" else None,
         )
         self._rng = np.random.default_rng((seed, 1))
@@ -87,7 +94,12 @@ class Learner:
         """Running means: loss, one entry a term, greedy agreement on the training batches."""
 
     def receive(self, item: FeedItem) -> None:
-        """Take chunks into the window and the granted samples into the budget."""
+        """Take chunks into the window and the granted samples into the budget.
+
+        Chunks that come again because the window had lost them are no new env steps.
+        """
+        for chunk in item.revisited:
+            self._window.insert(chunk, revisited=True)
         counted = self._counted.get(item.epoch, 0)
         for number, chunk in enumerate(item.chunks, start=item.first_chunk):
             self._window.insert(chunk)
@@ -125,9 +137,9 @@ class Learner:
             former = self.metrics.get(name, value)
             self.metrics[name] = METRIC_DECAY * former + (1 - METRIC_DECAY) * value
 
-    def draw(self, num_samples: int) -> torch.Tensor:
-        """Draw rows of the window, [num_samples]."""
-        return self._window.draw(self._rng, num_samples)
+    def draw(self, num_samples: int) -> Draw:
+        """Draw rows of the window."""
+        return self._sampler.draw(self._rng, num_samples)
 
     def gather(self, rows: torch.Tensor) -> DistillBatch:
         """Return rows of the window as a batch."""
@@ -189,28 +201,33 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
         self.bad_steps_in_a_row = 0
 
-    def _accumulate(self, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+    def _accumulate(self, draw: Draw) -> dict[str, torch.Tensor]:
         """Add up the gradients of a batch in micro-batches; return means over the batch.
 
-        Only a micro-batch is gathered at a time, so a batch may be larger than memory.
+        Only a micro-batch is gathered at a time, so a batch may be larger than memory. The
+        sampler hears of the samples' losses.
         """
         size = self._config.micro_batch_size
         means: dict[str, torch.Tensor] = {}
-        for part in torch.split(rows, len(rows) if size == "auto" else size):
-            batch = self._window.gather(part)
-            share = batch.size / len(rows)
+        losses: list[torch.Tensor] = []
+        num_rows = len(draw.rows)
+        for part in draw.split(num_rows if size == "auto" else size):
+            batch = replace(self._window.gather(part.rows), weights=part.weights)
+            share = batch.size / num_rows
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
                 output = self._forward(self._inputs(batch.observations), input_scale=self._scale)
             output = output._replace(
                 dist_inputs=output.dist_inputs.float(),
                 value=None if output.value is None else output.value.float(),
             )
-            loss, terms = self._objective(batch, output)
+            loss, terms, each = self._objective(batch, output)
+            losses.append(each)
             (loss * share).backward()  # type: ignore[no-untyped-call]
             agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)
             found = {"loss": loss.detach(), "agreement": agreed.float().mean(), **terms}
             for name, value in found.items():
                 means[name] = value * share + means[name] if name in means else value * share
+        self._sampler.update(draw.rows, torch.cat(losses))
         return means
 
     def _inputs(self, observations: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 Frame planes lie once in a ring of uint8 planes; a transition is the index of its newest plane and
 its labels. Chunks come in whole and leave whole, oldest first. Rows that are not valid never come
-in. Samples are uniform over what is stored.
+in. A sampler (`learners.samplers`) hears of both and chooses the rows to gather.
 """
 
 from collections import deque
@@ -19,6 +19,7 @@ from common.networks.inputs import cut_planes
 from common.policies.spec import DistKind
 from common.trajectory import TrajectoryChunk
 from learners.batch import DistillBatch
+from learners.samplers import Sampler
 
 PLANES_PER_TRANSITION = 1.25
 """Planes reserved a transition: a stack's head on every chunk and episode costs a few more."""
@@ -40,6 +41,7 @@ class TransitionWindow:
         capacity: transitions held, at least two chunks.
         teacher_dist: what the teacher's outputs are.
         device: where frames and labels lie.
+        sampler: told of the rows that come and go.
         block: side of the squares that planes are cut into (`common.networks.inputs`), or None to
             keep them whole.
     """
@@ -50,11 +52,13 @@ class TransitionWindow:
         *,
         teacher_dist: DistKind,
         device: torch.device,
+        sampler: Sampler,
         block: int | None = None,
     ) -> None:
         self._capacity = capacity
         self._teacher_dist = teacher_dist
         self._device = device
+        self._sampler = sampler
         self._block = block
         self._segments: deque[_Segment] = deque()
         self._row_head = 0
@@ -67,8 +71,13 @@ class TransitionWindow:
         """Return the number of transitions stored."""
         return sum(segment.row_stop - segment.row_start for segment in self._segments)
 
-    def insert(self, chunk: TrajectoryChunk) -> None:
-        """Add the valid rows of a chunk; the oldest chunks leave where room is short."""
+    def insert(self, chunk: TrajectoryChunk, *, revisited: bool = False) -> None:
+        """Add the valid rows of a chunk; the oldest chunks leave where room is short.
+
+        Args:
+            chunk: the chunk.
+            revisited: whether it was in the window before.
+        """
         valid = chunk.valid.reshape(-1)
         columns: dict[str, npt.NDArray[Any]] = {
             "actions": chunk.actions.reshape(-1)[valid],
@@ -100,19 +109,10 @@ class TransitionWindow:
             with _host_memory(self._columns[name][segment.row_start : segment.row_stop]) as target:
                 np.copyto(target, column)
         self._segments.append(segment)
-
-    def draw(self, rng: np.random.Generator, num_rows: int) -> torch.Tensor:
-        """Draw rows [num_rows] uniformly, with replacement."""
-        sizes = np.array([segment.row_stop - segment.row_start for segment in self._segments])
-        starts = np.array([segment.row_start for segment in self._segments])
-        ends = np.cumsum(sizes)
-        draws = rng.integers(ends[-1], size=num_rows)
-        which = np.searchsorted(ends, draws, side="right")
-        rows = torch.from_numpy(starts[which] + draws - (ends - sizes)[which])
-        return rows.to(self._device, non_blocking=True)
+        self._sampler.insert(segment.row_start, segment.row_stop, revisited=revisited)
 
     def gather(self, rows: torch.Tensor) -> DistillBatch:
-        """Return the transitions of rows that `draw` gave; frames are put into stacks here."""
+        """Return the transitions of rows that the sampler drew; frames become stacks here."""
         columns = {
             name: column.index_select(0, rows)
             for name, column in self._columns.items()
@@ -163,7 +163,8 @@ class TransitionWindow:
             self._plane_head + num_planes,
         )
         while any(_overlap(place, segment) for segment in self._segments):
-            self._segments.popleft()
+            oldest = self._segments.popleft()
+            self._sampler.remove(oldest.row_start, oldest.row_stop)
         self._row_head, self._plane_head = place.row_stop, place.plane_stop
         return place
 

@@ -244,13 +244,13 @@ def _training(
     auto = config.learner.model_copy(update={"micro_batch_size": "auto", "layout": "auto"})
     for name, candidate in training_forms(auto, student).items():
         yield Part(f"training_step {name}", "samples", step(filled(candidate)))
-    rows = learner.draw(size)
+    rows = learner.draw(size).rows
     batch = learner.gather(rows).observations
     moved = batch.numel() * batch.element_size()
     source, target = batch.clone(), torch.empty_like(batch)
 
     def gather() -> float:
-        learner.gather(learner.draw(size))
+        learner.gather(learner.draw(size).rows)
         return moved
 
     def copy_bytes() -> float:

@@ -7,12 +7,21 @@ of the loop in one process).
 The learner decodes each chunk once, into its window, and samples it many times from there; so
 `sample` grants a number of samples and hands out the chunks that this learner has not had, by a
 cursor that the learner keeps. A learner that starts again with cursor 0 gets all that is stored.
+
+Where the window is smaller than the store, every new chunk brings older ones along, drawn
+uniformly from those that the window no longer holds: over time the learner sees the whole store.
+
+A shard owns the bytes that it keeps. What Ray hands to an actor is a view into its object store,
+which a kept view would fill.
 """
 
 import itertools
 import uuid
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from common.codec import EncodedChunk
 from common.replay.rate_limiter import RateLimiter, RateLimits
@@ -37,6 +46,8 @@ class ReplaySample:
     """To be given with the next request; the last chunk has number cursor − 1."""
     chunks: list[EncodedChunk]
     """Chunks that are new to this cursor, oldest first."""
+    revisited: dict[int, EncodedChunk] = field(default_factory=dict)
+    """Older chunks by their numbers, which the window no longer held."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +67,30 @@ class ShardStats:
 
 
 class ReplayShard:
-    """Keeps the newest chunks up to a number of transitions."""
+    """Keeps the newest chunks up to a number of transitions and of bytes.
 
-    def __init__(self, *, capacity: int, limits: RateLimits) -> None:
+    Args:
+        capacity: transitions kept.
+        limits: of the rate limiter.
+        max_bytes: compressed bytes kept, or None where only transitions count.
+        revisits: older chunks handed out with every new one.
+        seed: of their draws.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        limits: RateLimits,
+        max_bytes: int | None = None,
+        revisits: int = 0,
+        seed: tuple[int, ...] = (0,),
+    ) -> None:
         self.epoch = uuid.uuid4().hex
         self._capacity = capacity
+        self._max_bytes = max_bytes
+        self._revisits = revisits
+        self._rng = np.random.default_rng(seed)
         self._limiter = RateLimiter(limits)
         self._chunks: deque[EncodedChunk] = deque()
         self._first = 0  # cursor of the oldest stored chunk
@@ -74,7 +104,7 @@ class ReplayShard:
         return self._limiter.can_insert()
 
     def insert(self, chunk: EncodedChunk) -> bool:
-        """Store a chunk and let the oldest go when the shard is full.
+        """Store a chunk and let the oldest go while the shard is too full; one always stays.
 
         A chunk that came before is dropped and counted. Call `can_insert` first: a chunk is
         never refused here, so that none is lost.
@@ -85,22 +115,29 @@ class ReplayShard:
         if not self._remember(chunk.chunk_id):
             self._duplicates += 1
             return False
-        self._chunks.append(chunk)
+        self._chunks.append(_owned(chunk))
         self._transitions += chunk.num_transitions
         self._bytes += chunk.num_bytes
         self._limiter.did_insert(chunk.num_transitions)
-        while self._transitions > self._capacity and len(self._chunks) > 1:
+        while self._too_full() and len(self._chunks) > 1:
             oldest = self._chunks.popleft()
             self._first += 1
             self._transitions -= oldest.num_transitions
             self._bytes -= oldest.num_bytes
         return True
 
-    def sample(self, *, cursor: int, num_samples: int) -> ReplaySample | None:
+    def sample(
+        self, *, cursor: int, num_samples: int, held: Collection[int] = ()
+    ) -> ReplaySample | None:
         """Grant `num_samples` samples and hand out chunks that `cursor` has not had.
 
         A cursor that lags by more than one answer gets chunks first and samples with the last
-        of them.
+        of them, and only then older chunks again.
+
+        Args:
+            cursor: of the former answer, or 0.
+            num_samples: samples asked for.
+            held: numbers of the chunks that the caller's window holds; they are not revisited.
 
         Returns:
             None where the rate limiter says to wait.
@@ -111,13 +148,20 @@ class ReplayShard:
         chunks = list(itertools.islice(self._chunks, start, start + MAX_CHUNKS_PER_SAMPLE))
         lagging = start + len(chunks) < len(self._chunks)
         granted = 0
+        revisited: dict[int, EncodedChunk] = {}
         if not lagging:
             if not self._limiter.can_sample(num_samples):
                 return None
             granted = num_samples
             self._limiter.did_sample(num_samples)
-        cursor = self._first + start + len(chunks)
-        return ReplaySample(granted=granted, epoch=self.epoch, cursor=cursor, chunks=chunks)
+            revisited = self._draw_older(start, self._revisits * len(chunks), held)
+        return ReplaySample(
+            granted=granted,
+            epoch=self.epoch,
+            cursor=self._first + start + len(chunks),
+            chunks=chunks,
+            revisited=revisited,
+        )
 
     def stats(self) -> ShardStats:
         """Return the counters."""
@@ -129,6 +173,18 @@ class ReplayShard:
             duplicates=self._duplicates,
         )
 
+    def _too_full(self) -> bool:
+        too_large = self._max_bytes is not None and self._bytes > self._max_bytes
+        return too_large or self._transitions > self._capacity
+
+    def _draw_older(self, stop: int, count: int, held: Collection[int]) -> dict[int, EncodedChunk]:
+        """Draw up to `count` different chunks from the `stop` oldest that are not held."""
+        if count == 0:
+            return {}
+        left = sorted(set(range(self._first, self._first + stop)).difference(held))
+        drawn = self._rng.choice(left, size=min(count, len(left)), replace=False) if left else ()
+        return {int(number): self._chunks[number - self._first] for number in drawn}
+
     def _remember(self, chunk_id: ChunkId) -> bool:
         seen = self._seen.setdefault((chunk_id.runner, chunk_id.incarnation), set())
         if chunk_id.sequence in seen:
@@ -137,3 +193,10 @@ class ReplayShard:
         if len(seen) > REMEMBERED_IDS:
             seen.remove(min(seen))
         return True
+
+
+def _owned(chunk: EncodedChunk) -> EncodedChunk:
+    """Return the chunk with a payload that has its memory to itself."""
+    if chunk.payload.flags.owndata:
+        return chunk
+    return replace(chunk, payload=chunk.payload.copy())

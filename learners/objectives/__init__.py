@@ -3,6 +3,8 @@
 The recipe names terms as tables: `[objective.kl]`, `temperature = 1.0`.
 """
 
+from typing import NamedTuple
+
 import torch
 from pydantic import model_validator
 
@@ -14,7 +16,18 @@ from learners.objectives.base import Term
 from learners.objectives.kl import KL
 from learners.objectives.q_mse import QMSE
 
-__all__ = ["ObjectiveConfig", "Term"]
+__all__ = ["ObjectiveConfig", "ObjectiveValue", "Term"]
+
+
+class ObjectiveValue(NamedTuple):
+    """What an objective says of a batch."""
+
+    loss: torch.Tensor
+    """[] to minimise: mean over the batch of the sum of terms, by their weights and the batch's."""
+    terms: dict[str, torch.Tensor]
+    """[] each: mean of every term, without any weight."""
+    losses: torch.Tensor
+    """[B] sum of the terms by their weights, without the batch's."""
 
 
 class ObjectiveConfig(StrictModel):
@@ -48,10 +61,19 @@ class ObjectiveConfig(StrictModel):
         kl = self.kl.model_copy(update={"temperature": temperature})
         return self.model_copy(update={"kl": kl})
 
-    def __call__(
-        self, batch: DistillBatch, output: NetworkOutput
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Return the mean weighted loss (scalar) and each term's unweighted mean."""
-        means = {name: term(batch, output).mean() for name, term in self.terms().items()}
-        weighted = [self.terms()[name].weight * mean for name, mean in means.items()]
-        return torch.stack(weighted).sum(), {name: mean.detach() for name, mean in means.items()}
+    def __call__(self, batch: DistillBatch, output: NetworkOutput) -> ObjectiveValue:
+        """Compute loss, terms and the samples' losses; only the loss has a gradient."""
+        terms = self.terms()
+        each = {name: term(batch, output) for name, term in terms.items()}
+        means = {name: losses.mean() for name, losses in each.items()}
+        minimised = means
+        if batch.weights is not None:
+            minimised = {name: (batch.weights * losses).mean() for name, losses in each.items()}
+        weighted = [terms[name].weight * mean for name, mean in minimised.items()]
+        total = sum(terms[name].weight * losses.detach() for name, losses in each.items())
+        assert isinstance(total, torch.Tensor)
+        return ObjectiveValue(
+            loss=torch.stack(weighted).sum(),
+            terms={name: mean.detach() for name, mean in means.items()},
+            losses=total,
+        )

@@ -1,3 +1,4 @@
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,52 @@ def test_shards_share_the_capacity(config: RunConfig, preparation: Preparation) 
     assert stored == inserted[-1].num_transitions  # two are more than 334
 
 
+def test_shards_share_the_bytes(config: RunConfig, preparation: Preparation) -> None:
+    inserted: list[EncodedChunk] = []
+    runner = collector(config, inserted)
+    for _ in range(4):
+        runner.run_once()
+    replay = config.replay.model_copy(update={"max_bytes": 5 * inserted[0].num_bytes})
+    shard = build_shard(config.model_copy(update={"replay": replay}), preparation.limits)
+    replay = replay.model_copy(update={"num_shards": 2})
+    half = build_shard(config.model_copy(update={"replay": replay}), preparation.limits)
+    for chunk in inserted:
+        shard.insert(chunk)
+        half.insert(chunk)
+    assert shard.stats().num_bytes == sum(chunk.num_bytes for chunk in inserted)
+    assert half.stats().num_bytes <= 2.5 * inserted[0].num_bytes
+
+
+@pytest.mark.parametrize("window", [None, 512])
+def test_a_window_smaller_than_the_capacity_sees_chunks_again(
+    window: int | None, config: RunConfig, preparation: Preparation
+) -> None:
+    replay = config.replay.model_copy(update={"window": window})
+    config = config.model_copy(update={"replay": replay})
+    shard = build_shard(config, preparation.limits)
+    (reader,) = build_readers(config, [shard])
+    inserted: list[EncodedChunk] = []
+    runner = collector(config, inserted)
+    again = 0
+    for _ in range(12):
+        runner.run_once()
+        shard.insert(inserted[-1])
+        item = reader.read()
+        again += len(item.revisited) if item else 0
+    assert (again > 0) == (window is not None)
+
+
+def test_every_shard_draws_numbers_of_its_own(config: RunConfig, preparation: Preparation) -> None:
+    shards = [build_shard(config, preparation.limits, index) for index in (0, 1, 1)]
+    first, second, again = (shard._rng.random() for shard in shards)
+    assert first != second == again
+
+
 def test_readers_ask_for_what_the_recipe_says(config: RunConfig) -> None:
     asked: list[int] = []
 
     class Source:
-        def sample(self, *, cursor: int, num_samples: int) -> None:
+        def sample(self, *, cursor: int, num_samples: int, held: Collection[int]) -> None:
             asked.append(num_samples)
 
     for reader in build_readers(config, [Source(), Source()]):

@@ -149,6 +149,13 @@ def test_a_place_that_makes_no_sense_is_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_the_window_must_hold_two_chunks() -> None:
+    actors = {"num_envs_per_runner": 10, "unroll_length": 30}
+    assert config_with(actors=actors, replay={"window": 600}).replay.window_size() == 600
+    with pytest.raises(ConfigError, match=r"replay.window = 599: must hold two chunks .* 300"):
+        config_with(actors=actors, replay={"window": 599})
+
+
 @pytest.mark.parametrize("name", ["a b", "", "-a", "../a", "a/b"])
 def test_a_name_that_makes_no_folder_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="name = "):
@@ -161,8 +168,9 @@ def test_a_name_that_makes_no_folder_is_refused(name: str) -> None:
         (128, 32, 64, 1024),  # half a chunk of 2,048 is eight batches
         (100, 10, 45, 200),  # half a chunk of 450 holds two whole batches
         (225, 10, 45, 225),
-        (226, 10, 45, 226),  # never less than a batch
-        (5_000, 10, 45, 5_000),
+        (226, 10, 45, 225),  # a larger batch takes several requests
+        (65_536, 32, 64, 1024),
+        (128, 1, 1, 1),
     ],
 )
 def test_the_learner_asks_for_whole_batches_of_half_a_chunk(
@@ -173,6 +181,18 @@ def test_the_learner_asks_for_whole_batches_of_half_a_chunk(
         actors={"num_envs_per_runner": num_envs, "unroll_length": unroll_length},
     )
     assert config.samples_per_request == expected
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(8.0, 1024), (0.5, 512), (0.1, 102), (1e-6, 1)])
+def test_the_learner_asks_for_half_of_what_a_chunk_is_worth_where_that_is_less(
+    ratio: float, expected: int
+) -> None:
+    assert config_with(replay={"samples_per_insert": ratio}).samples_per_request == expected
+
+
+@pytest.mark.parametrize(("batch_size", "expected"), [(128, 2), (2_048, 2), (65_536, 64)])
+def test_as_many_answers_are_ready_as_a_batch_needs(batch_size: int, expected: int) -> None:
+    assert config_with(learner={"batch_size": batch_size}).answers_ready == expected
 
 
 @pytest.fixture
@@ -225,7 +245,8 @@ FULL = [
     "behavior={name = 'mixed', share = 0.25}",
     "objective.kl.temperature=auto",
     "objective.q_mse={weight = 0.5, huber_delta = 1.0}",
-    "replay.error_buffer=90_000.0",
+    "replay={error_buffer = 90_000.0, window = 50_000, max_bytes = 1_000_000}",
+    "replay.sampler={name = 'prioritized', alpha = 0.7}",
     "learner.max_grad_norm=0.5",
     "evaluation={required_share = 0.9, num_random_episodes = 7}",
     "stop={share_of_teacher = 1.0, max_duration_s = 60}",

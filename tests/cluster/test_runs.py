@@ -60,15 +60,31 @@ def assert_complete(directory: Path, outcome: Outcome, config: RunConfig) -> Non
     assert abs(surplus - middle) <= reach
 
 
-@pytest.mark.parametrize("placement", ["runner", "shared", "at_sampling"])
-def test_a_run_in_one_process_reaches_its_teacher(placement: str, tmp_path: Path) -> None:
-    config = load_config(tmp_path, f"actors.inference.placement={placement}")
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        (),
+        ("actors.inference.placement=shared",),
+        ("actors.inference.placement=at_sampling",),
+        ("replay.sampler.name=prioritized",),
+        ("replay.sampler.name=fresh_first",),
+        ("replay.window=1_000", "replay.max_bytes=100_000"),
+    ],
+    ids=["defaults", "shared", "at_sampling", "prioritized", "fresh_first", "small_window"],
+)
+def test_a_run_in_one_process_reaches_its_teacher(
+    overrides: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = load_config(tmp_path, *overrides)
     outcome = run(config, tmp_path / "run", LocalBackend())
     assert_complete(tmp_path / "run", outcome, config)
 
 
-def test_the_same_seed_gives_the_same_student(tmp_path: Path) -> None:
-    config = load_config(tmp_path, "total_env_steps=2_000")
+@pytest.mark.parametrize(
+    "overrides", [(), ("replay.window=1_000", "replay.sampler.name=prioritized")]
+)
+def test_the_same_seed_gives_the_same_student(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    config = load_config(tmp_path, "total_env_steps=4_000", *overrides)
     for name in ("a", "b"):
         run(config, tmp_path / name, LocalBackend())
     first, second = (tmp_path / name / "student.safetensors" for name in ("a", "b"))

@@ -1,6 +1,7 @@
 import dataclasses
 import threading
 from collections import deque
+from collections.abc import Collection
 
 import numpy as np
 import pytest
@@ -41,7 +42,9 @@ class Source:
         self._ended = False
         self.calls = 0
 
-    def sample(self, *, cursor: int, num_samples: int) -> ReplaySample | None:
+    def sample(
+        self, *, cursor: int, num_samples: int, held: Collection[int]
+    ) -> ReplaySample | None:
         with self._changed:
             self.calls += 1
             self._changed.notify_all()
@@ -138,8 +141,10 @@ def test_a_shard_that_starts_again_is_read_from_its_first_chunk(before: int, aft
     class Restarting:
         shard = shard_with(*range(before))
 
-        def sample(self, *, cursor: int, num_samples: int) -> ReplaySample | None:
-            return self.shard.sample(cursor=cursor, num_samples=num_samples)
+        def sample(
+            self, *, cursor: int, num_samples: int, held: Collection[int]
+        ) -> ReplaySample | None:
+            return self.shard.sample(cursor=cursor, num_samples=num_samples, held=held)
 
     source = Restarting()
     reader = ShardReader(source, num_samples=8)
@@ -242,3 +247,84 @@ def test_closing_ends_a_thread_after_the_answer_it_waits_for():
     feed._threads[0].join(LONG_S)
     assert not feed._threads[0].is_alive()
     assert source.calls == 1
+
+
+class Remembering:
+    """A shard that tells what its reader said it held."""
+
+    def __init__(self, shard: ReplayShard) -> None:
+        self.shard = shard
+        self.held: list[tuple[int, ...]] = []
+
+    def sample(
+        self, *, cursor: int, num_samples: int, held: Collection[int]
+    ) -> ReplaySample | None:
+        self.held.append(tuple(held))
+        return self.shard.sample(cursor=cursor, num_samples=num_samples, held=held)
+
+
+def revisiting_shard() -> ReplayShard:
+    return ReplayShard(capacity=10**6, limits=UNLIMITED, revisits=1)
+
+
+def test_a_reader_gets_older_chunks_again_that_its_window_lost():
+    room = 3 * max(chunk.num_transitions for chunk in CHUNKS)
+    source = Remembering(revisiting_shard())
+    reader = ShardReader(source, num_samples=8, window=room)
+    again = 0
+    for number, chunk in enumerate(CHUNKS):
+        source.shard.insert(chunk)
+        item = reader.read()
+        assert item is not None
+        assert (sequences(item), item.first_chunk) == ([number], number)
+        for old in item.revisited:
+            again += 1
+            assert old.chunk_id.sequence < number
+            assert old.chunk_id.sequence not in source.held[-1]
+    assert again == len(CHUNKS) - 1 - max(map(len, source.held[:4]))
+    for held in source.held:
+        assert sum(CHUNKS[number].num_transitions for number in held) <= room
+    reader.read()
+    assert source.held[-1][-1] == len(CHUNKS) - 1
+
+
+def test_a_reader_whose_window_holds_all_sees_nothing_twice():
+    source = Remembering(revisiting_shard())
+    reader = ShardReader(source, num_samples=8, window=10**6)
+    for chunk in CHUNKS:
+        source.shard.insert(chunk)
+        item = reader.read()
+        assert item is not None
+        assert item.revisited == []
+
+
+def test_a_reader_without_a_window_of_its_own_keeps_no_account():
+    source = Remembering(shard_with(0, 1, 2))
+    reader = ShardReader(source, num_samples=8)
+    reader.read()
+    reader.read()
+    assert source.held == [(), ()]
+
+
+def test_what_a_former_life_of_a_shard_gave_is_forgotten():
+    source = Remembering(revisiting_shard())
+    reader = ShardReader(source, num_samples=8, window=10**6)
+    for chunk in CHUNKS[:4]:
+        source.shard.insert(chunk)
+    reader.read()
+    source.shard = revisiting_shard()
+    for chunk in CHUNKS[4:6]:
+        source.shard.insert(chunk)
+    first, second = reader.read(), reader.read()
+    assert (sequences(first), sequences(second)) == ([], [4, 5])
+    assert source.held[1:] == [(0, 1, 2, 3), ()]
+    reader.read()
+    assert source.held[-1] == (0, 1)
+
+
+def test_a_prefetch_feed_holds_as_many_answers_as_it_is_told():
+    source = Source(*(answer(number) for number in range(1, 20)))
+    feed = PrefetchFeed([ShardReader(source, num_samples=1)], queue_size=7)
+    source.wait_for_calls(8)
+    assert source.calls == 8
+    end_threads(feed, source)

@@ -10,12 +10,14 @@ from torch.nn import functional as F
 from common.frames import FrameObservations
 from common.policies.inference import InferencePolicy
 from common.policies.policy import Policy
+from common.replay.sampler_config import UNIFORM, FreshFirst, Prioritized, SamplerConfig
 from common.trajectory import TrajectoryChunk
 from learners.checkpoint import load_newest_checkpoint, save_checkpoint
 from learners.config import LearnerConfig
 from learners.feed import FeedItem
 from learners.learner import METRIC_DECAY, Learner
 from learners.objectives import ObjectiveConfig
+from learners.samplers import Draw
 from tests.builders import NUM_ACTIONS, make_chunk, make_policy
 
 TOTAL = 1_000
@@ -23,7 +25,13 @@ TOTAL = 1_000
 
 
 def make_learner(
-    kind="vectors", *, student_seed: int = 0, capacity: int = 10_000, seed: int = 0, **config: Any
+    kind="vectors",
+    *,
+    student_seed: int = 0,
+    capacity: int = 10_000,
+    seed: int = 0,
+    sampler: SamplerConfig = UNIFORM,
+    **config: Any,
 ) -> Learner:
     values = {"batch_size": 16, "micro_batch_size": 16, "precision": "float32"} | config
     return Learner(
@@ -35,6 +43,7 @@ def make_learner(
         total_env_steps=TOTAL,
         seed=seed,
         device=torch.device("cpu"),
+        sampler=sampler,
     )
 
 
@@ -210,6 +219,102 @@ def test_transitions_are_counted_once_however_often_they_come():
         counted.append(learner.env_steps)
     two, three, four = sum(sizes[:2]), sum(sizes[:3]), sum(sizes)
     assert counted == [two, two, three, three, four, four + sizes[0], four + sizes[0]]
+
+
+def test_chunks_that_come_again_are_trained_on_and_not_counted():
+    learner = make_learner(capacity=60)
+    chunks = [make_chunk(sequence=sequence) for sequence in range(3)]
+    learner.receive(item(*chunks[1:], first=1))
+    before, counted = learner.env_steps, dict(learner.state()["counted"])
+    again = FeedItem(epoch="a", granted=7, first_chunk=3, chunks=[], revisited=[chunks[0]])
+    learner.receive(again)
+    assert learner.env_steps == before
+    assert learner.state()["counted"] == counted == {"a": 3}
+    rewards = set(learner.gather(learner.draw(1_000).rows).rewards.tolist())
+    assert rewards >= set(chunks[0].rewards[chunks[0].valid].tolist())
+
+
+def test_new_chunks_are_counted_beside_those_that_come_again():
+    learner = make_learner()
+    chunks = [make_chunk(sequence=sequence) for sequence in range(3)]
+    both = FeedItem(epoch="a", granted=0, first_chunk=5, chunks=chunks[:1], revisited=[*chunks[1:]])
+    learner.receive(both)
+    assert learner.env_steps == chunks[0].num_transitions
+    assert learner.window_size == sum(chunk.num_transitions for chunk in chunks)
+    learner.receive(both)  # a refill
+    assert learner.env_steps == chunks[0].num_transitions
+
+
+def spied(learner: Learner) -> list[tuple[list[int], torch.Tensor]]:
+    """Return what the learner's sampler will hear of losses."""
+    heard: list[tuple[list[int], torch.Tensor]] = []
+    learner._sampler.update = lambda rows, losses: heard.append((rows.tolist(), losses))  # type: ignore[method-assign]
+    return heard
+
+
+@pytest.mark.parametrize("micro_batch_size", [16, 5])
+def test_the_sampler_hears_of_every_samples_loss(micro_batch_size):
+    learner = make_learner(micro_batch_size=micro_batch_size)
+    learner.receive(item(make_chunk()))
+    network = learner.student.network
+    wanted = {}
+    for row in range(learner.window_size):
+        batch = learner.gather(torch.tensor([row]))
+        value = ObjectiveConfig.model_validate({"kl": {}})(batch, network(batch.observations))
+        wanted[row] = float(value.losses)
+    heard = spied(learner)
+    train(learner, 1)
+    ((rows, losses),) = heard
+    assert losses.tolist() == pytest.approx([wanted[row] for row in rows], rel=1e-4)
+    assert learner.metrics["loss"] == pytest.approx(float(losses.mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("micro_batch_size", [16, 5])
+def test_a_step_follows_the_weights_of_the_draw(micro_batch_size):
+    learner = make_learner(micro_batch_size=micro_batch_size)
+    learner.receive(item(make_chunk()))
+    rows, weights = learner.draw(16).rows, torch.linspace(0.0, 1.0, 16)
+    learner.draw = lambda num_samples: Draw(rows, weights)  # type: ignore[method-assign]
+    heard = spied(learner)
+    train(learner, 1)
+    ((_, losses),) = heard
+    assert learner.metrics["loss"] == pytest.approx(float((weights * losses).mean()), rel=1e-4)
+    assert learner.metrics["kl"] == pytest.approx(float(losses.mean()), rel=1e-4)
+
+
+@pytest.mark.parametrize("sampler", [Prioritized(), FreshFirst()], ids=lambda s: s.name)
+def test_other_samplers_teach_too_and_go_on_from_a_checkpoint(sampler, tmp_path: Path):
+    teacher = make_policy(seed=9)
+    learner = make_learner(learning_rate=0.02, sampler=sampler, capacity=60)
+    for sequence in range(8):
+        learner.receive(item(labelled(sequence, teacher), first=sequence))
+        train(learner, 1 if sequence == 0 else 40)
+        if sequence == 0:
+            first = dict(learner.metrics)
+    assert learner.metrics["loss"] < 0.2 * first["loss"]
+    save_checkpoint(tmp_path, learner.state(), step=5, keep=1)
+    after = []
+    for seed in (7, 8):
+        state = load_newest_checkpoint(tmp_path)
+        assert state is not None
+        resumed = make_learner(student_seed=seed, seed=seed, sampler=sampler, capacity=60)
+        resumed.load_state(state)
+        resumed.receive(item(labelled(8, teacher), first=8))
+        train(resumed, 5)
+        after.append(weights_of(resumed))
+    for name, tensor in after[0].items():
+        assert torch.equal(tensor, after[1][name])
+
+
+def test_a_prioritized_learner_goes_past_rows_that_it_cannot_learn_from():
+    """A poisoned row is drawn as seldom as any once it was found."""
+    learner = make_learner(sampler=Prioritized())
+    labels = make_chunk().teacher_dist_inputs.copy()
+    labels[0, 0] = np.nan
+    learner.receive(item(make_chunk(sequence=0, num_steps=100)))
+    learner.receive(item(make_chunk(teacher_dist_inputs=labels), first=1))
+    train(learner, 300)
+    assert 0 < learner.skipped_steps < 60
 
 
 def test_a_run_is_finished_with_its_last_transition():

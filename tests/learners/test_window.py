@@ -7,8 +7,11 @@ import torch
 from common.codec import decode, encode
 from common.frames import FrameObservations
 from common.networks.inputs import cut_stacks
+from common.replay.sampler_config import UNIFORM
 from common.trajectory import TrajectoryChunk
 from learners.batch import DistillBatch
+from learners.samplers import make_sampler
+from learners.samplers.uniform import UniformSampler
 from learners.window import TransitionWindow
 from tests.builders import SIZE, STACK, make_chunk
 
@@ -19,14 +22,17 @@ KINDS = ["frames", "vectors"]
 def window_of(
     capacity: int, *chunks: TrajectoryChunk, block: int | None = None
 ) -> TransitionWindow:
-    window = TransitionWindow(capacity, teacher_dist="logits", device=CPU, block=block)
+    sampler = make_sampler(UNIFORM, capacity=capacity, device=CPU)
+    window = TransitionWindow(
+        capacity, teacher_dist="logits", device=CPU, sampler=sampler, block=block
+    )
     for chunk in chunks:
         window.insert(chunk)
     return window
 
 
 def sample(window: TransitionWindow, num_rows: int, *, seed: int = 0) -> DistillBatch:
-    return window.gather(window.draw(np.random.default_rng(seed), num_rows))
+    return window.gather(window._sampler.draw(np.random.default_rng(seed), num_rows).rows)
 
 
 def valid_rows(chunk: TrajectoryChunk) -> set[float]:
@@ -150,20 +156,27 @@ def test_a_chunk_without_a_valid_row_changes_nothing(kind):
     assert len(window_of(100, empty)) == 0
 
 
-def test_samples_are_uniform_over_what_is_stored():
-    chunks = [make_chunk(sequence=s, num_steps=n) for s, n in enumerate((3, 12, 6))]
-    window = window_of(200, *chunks)
-    draws = 400 * len(window)
-    batch = sample(window, draws, seed=0)
-    _, counts = np.unique(batch.rewards.numpy(), return_counts=True)
-    assert len(counts) == len(window)
-    assert abs(counts - 400).max() < 5 * 400**0.5
+def test_the_sampler_hears_of_every_chunk_that_comes_and_goes():
+    heard: list[tuple[str, int, int, bool]] = []
 
+    class Listener(UniformSampler):
+        def insert(self, start: int, stop: int, *, revisited: bool) -> None:
+            heard.append(("in", start, stop, revisited))
 
-def test_the_generator_decides_what_is_drawn():
-    window = window_of(100, make_chunk())
-    first, again, other = (sample(window, 16, seed=seed).rewards.tolist() for seed in (1, 1, 2))
-    assert first == again != other
+        def remove(self, start: int, stop: int) -> None:
+            heard.append(("out", start, stop, False))
+
+    sampler = Listener(UNIFORM, capacity=10, device=CPU)
+    window = TransitionWindow(10, teacher_dist="logits", device=CPU, sampler=sampler)
+    for sequence, size in enumerate((4, 5, 3)):
+        chunk = make_chunk(sequence=sequence, num_steps=size, num_envs=1, end_share=0.0)
+        window.insert(chunk, revisited=sequence == 1)
+    assert heard == [
+        ("in", 0, 4, False),
+        ("in", 4, 9, True),
+        ("out", 0, 4, False),
+        ("in", 0, 3, False),
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)

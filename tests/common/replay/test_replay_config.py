@@ -3,6 +3,7 @@ from pydantic import ValidationError
 
 from common.errors import ConfigError
 from common.replay.config import ReplayConfig
+from common.replay.sampler_config import FreshFirst, Prioritized, Uniform
 
 
 @pytest.mark.parametrize(("num_shards", "each"), [(1, 100), (3, 34), (7, 15)])
@@ -22,13 +23,76 @@ def test_limits_are_those_of_one_shard():
 
 @pytest.mark.parametrize(
     ("ratio", "insert_size", "sample_size", "buffer"),
-    [(2.0, 100, 64, 800), (0.5, 100, 64, 256)],
+    [(2.0, 100, 64, 200), (0.5, 100, 64, 64), (0.3, 7, 1, 2.1)],
 )
-def test_the_default_buffer_is_four_chunks_or_requests(ratio, insert_size, sample_size, buffer):
+def test_the_default_buffer_is_the_smallest_that_is_not_refused(
+    ratio, insert_size, sample_size, buffer
+):
     limits = ReplayConfig(samples_per_insert=ratio).limits(
         insert_size=insert_size, sample_size=sample_size
     )
-    assert limits.error_buffer == buffer
+    assert limits.error_buffer == pytest.approx(buffer)
+    with pytest.raises(ConfigError, match="would deadlock"):
+        ReplayConfig(samples_per_insert=ratio, error_buffer=0.99 * buffer).limits(
+            insert_size=insert_size, sample_size=sample_size
+        )
+
+
+@pytest.mark.parametrize(
+    ("capacity", "window", "size", "revisits"),
+    [
+        (1_000, None, 1_000, False),
+        (100_000, None, 100_000, False),
+        (1_000_000, None, 100_000, True),
+        (1_000, 500, 500, True),
+        (1_000, 1_000, 1_000, False),
+        (1_000, 2_000, 2_000, False),
+    ],
+)
+def test_the_window_is_the_capacity_up_to_a_hundred_thousand(capacity, window, size, revisits):
+    config = ReplayConfig(capacity=capacity, window=window)
+    assert config.window_size() == size
+    assert config.revisits_chunks == revisits
+    assert not config.model_copy(update={"revisits": 0}).revisits_chunks
+
+
+@pytest.mark.parametrize(("num_shards", "each"), [(1, 100), (3, 34), (7, 15)])
+def test_shards_share_the_window(num_shards: int, each: int):
+    assert ReplayConfig(window=100, num_shards=num_shards).shard_window() == each
+
+
+@pytest.mark.parametrize(("num_shards", "each"), [(1, 100), (3, 33), (200, 1)])
+def test_shards_together_hold_no_more_bytes_than_allowed(num_shards: int, each: int):
+    assert ReplayConfig(max_bytes=100, num_shards=num_shards).shard_max_bytes() == each
+    assert ReplayConfig(num_shards=num_shards).shard_max_bytes() is None
+
+
+@pytest.mark.parametrize(
+    ("tree", "sampler"),
+    [
+        ({}, Uniform()),
+        ({"sampler": {"name": "uniform"}}, Uniform()),
+        ({"sampler": {"name": "prioritized", "alpha": 0.5}}, Prioritized(alpha=0.5)),
+        ({"sampler": {"name": "fresh_first"}}, FreshFirst()),
+    ],
+)
+def test_the_sampler_is_chosen_by_name(tree, sampler):
+    assert ReplayConfig.model_validate(tree).sampler == sampler
+
+
+@pytest.mark.parametrize(
+    ("sampler", "reason"),
+    [
+        ({"name": "priority"}, "'uniform', 'prioritized', 'fresh_first'"),
+        ({"name": "uniform", "alpha": 0.5}, "Extra inputs"),
+        ({"name": "prioritized", "alpha": -0.5}, "greater than or equal to 0"),
+        ({"name": "prioritized", "beta": -0.5}, "greater than or equal to 0"),
+        ({"name": "prioritized", "epsilon": 0.0}, "greater than 0"),
+    ],
+)
+def test_samplers_that_mean_nothing_are_refused(sampler, reason):
+    with pytest.raises(ValidationError, match=reason):
+        ReplayConfig.model_validate({"sampler": sampler})
 
 
 def test_a_buffer_that_would_deadlock_is_refused():
@@ -41,6 +105,9 @@ def test_a_buffer_that_would_deadlock_is_refused():
     [
         {"num_shards": 0},
         {"capacity": 0},
+        {"max_bytes": 0},
+        {"window": 0},
+        {"revisits": -1},
         {"samples_per_insert": 0.0},
         {"min_size_to_sample": 0},
         {"error_buffer": 0.0},

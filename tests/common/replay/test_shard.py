@@ -1,5 +1,7 @@
 import dataclasses
+import pickle
 
+import numpy as np
 import pytest
 
 from common.codec import EncodedChunk, encode
@@ -76,6 +78,63 @@ def test_the_oldest_chunks_leave_where_the_capacity_is_reached():
 
 def test_one_chunk_is_kept_even_above_the_capacity():
     assert sequences(answer(filled(3, capacity=1), 0)) == [2]
+
+
+def test_the_oldest_chunks_leave_where_the_bytes_are_too_many():
+    for spare in (0, TEMPLATE.num_bytes - 1):
+        shard = ReplayShard(
+            capacity=10**6, limits=UNLIMITED, max_bytes=3 * TEMPLATE.num_bytes + spare
+        )
+        for sequence in range(5):
+            shard.insert(chunk(sequence))
+        assert sequences(answer(shard, 0)) == [2, 3, 4]
+        assert shard.stats().num_bytes == 3 * TEMPLATE.num_bytes
+
+
+@pytest.mark.parametrize(("capacity", "max_chunks"), [(2, 4), (4, 2)])
+def test_whichever_limit_is_passed_first_counts(capacity: int, max_chunks: int):
+    max_bytes = max_chunks * TEMPLATE.num_bytes
+    shard = ReplayShard(capacity=capacity * SIZE, limits=UNLIMITED, max_bytes=max_bytes)
+    for sequence in range(6):
+        shard.insert(chunk(sequence))
+    assert sequences(answer(shard, 0)) == [4, 5]
+
+
+def test_one_chunk_is_kept_even_above_the_bytes():
+    shard = ReplayShard(capacity=10**6, limits=UNLIMITED, max_bytes=1)
+    for sequence in range(3):
+        shard.insert(chunk(sequence))
+    assert sequences(answer(shard, 0)) == [2]
+
+
+def borrowed(sequence: int) -> tuple[EncodedChunk, bytearray]:
+    """Return a chunk as Ray hands it over: a view into memory that belongs to someone else."""
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(chunk(sequence), protocol=5, buffer_callback=buffers.append)
+    (memory,) = (bytearray(buffer.raw()) for buffer in buffers)
+    found = pickle.loads(data, buffers=[memory])
+    assert isinstance(found, EncodedChunk)
+    return found, memory
+
+
+def test_a_shard_owns_the_bytes_that_it_keeps():
+    given, memory = borrowed(0)
+    assert not given.payload.flags.owndata
+    shard = ReplayShard(capacity=10**6, limits=UNLIMITED)
+    shard.insert(given)
+    (kept,) = answer(shard, 0).chunks
+    assert kept.payload.base is None
+    assert kept.payload.flags.owndata
+    assert not np.shares_memory(kept.payload, given.payload)
+    memory[:] = bytes(len(memory))
+    np.testing.assert_array_equal(kept.payload, TEMPLATE.payload)
+
+
+def test_bytes_that_a_chunk_owns_are_not_copied():
+    given = dataclasses.replace(TEMPLATE, payload=TEMPLATE.payload.copy())
+    shard = ReplayShard(capacity=10**6, limits=UNLIMITED)
+    shard.insert(given)
+    assert answer(shard, 0).chunks == [given]
 
 
 def test_a_cursor_gets_every_chunk_once():
@@ -161,3 +220,102 @@ def test_inserts_wait_for_the_rate_limiter():
 def test_an_empty_shard_has_nothing(cursor: int):
     shard = ReplayShard(capacity=10, limits=UNLIMITED)
     assert shard.sample(cursor=cursor, num_samples=1) is None
+
+
+def revisiting(num_chunks: int, *, revisits: int = 1, seed: int = 0, **settings) -> ReplayShard:
+    values = {"capacity": 10**6, "limits": UNLIMITED} | settings
+    shard = ReplayShard(**values, revisits=revisits, seed=(seed,))
+    for sequence in range(num_chunks):
+        shard.insert(chunk(sequence))
+    return shard
+
+
+def revisited(sample: ReplaySample) -> list[int]:
+    """Return the numbers of the older chunks; here a chunk's number is its sequence."""
+    for number, found in sample.revisited.items():
+        assert found.chunk_id.sequence == number
+    return list(sample.revisited)
+
+
+def test_every_new_chunk_brings_older_ones_that_are_not_held():
+    shard = revisiting(6, revisits=2)
+    sample = answer(shard, 5)
+    assert sequences(sample) == [5]
+    assert len(set(revisited(sample))) == 2
+    assert set(revisited(sample)) <= set(range(5))
+    shard.insert(chunk(6))
+    assert set(revisited(shard.sample(cursor=6, num_samples=1, held=[5, 4, 1]))) < {0, 2, 3}
+    for number in (7, 8):
+        shard.insert(chunk(number))
+    many = shard.sample(cursor=7, num_samples=1, held=[5, 4, 1, 6])
+    assert set(revisited(many)) == {0, 2, 3}  # four were wanted
+    assert sequences(many) == [7, 8]
+
+
+def test_without_a_new_chunk_nothing_is_revisited():
+    shard = revisiting(6)
+    assert revisited(answer(shard, 6)) == []
+
+
+def test_where_all_is_held_or_new_nothing_is_revisited():
+    shard = revisiting(6)
+    assert revisited(shard.sample(cursor=4, num_samples=1, held=range(4))) == []
+    assert revisited(answer(shard, 0)) == []
+
+
+def test_a_refill_brings_old_chunks_once_and_revisits_with_its_last_piece():
+    shard = revisiting(2 * MAX_CHUNKS_PER_SAMPLE)
+    first = answer(shard, 0)
+    assert revisited(first) == []
+    last = answer(shard, first.cursor)
+    assert set(revisited(last)) == set(range(MAX_CHUNKS_PER_SAMPLE))
+
+
+def test_revisits_change_neither_cursor_nor_counts():
+    plain, shard = filled(9), revisiting(9, revisits=3)
+    for cursor in (0, 7, 8, 9, 30):
+        wanted, found = answer(plain, cursor, 4), answer(shard, cursor, 4)
+        assert (wanted.granted, wanted.cursor) == (found.granted, found.cursor)
+        assert sequences(wanted) == sequences(found)
+    assert plain.stats() == shard.stats()
+
+
+def test_only_what_is_stored_is_revisited():
+    shard = revisiting(10, revisits=9, capacity=4 * SIZE)
+    assert sorted(revisited(answer(shard, 9))) == [6, 7, 8]
+
+
+def test_over_time_the_whole_store_is_revisited_evenly():
+    """With a store of 40 chunks and one revisit a chunk, each comes again once in its life."""
+    shard, counts = revisiting(0, capacity=40 * SIZE), np.zeros(4_000, int)
+    for number in range(len(counts)):
+        shard.insert(chunk(number))
+        held = range(max(0, number - 4), number)
+        drawn = revisited(shard.sample(cursor=number, num_samples=1, held=held))
+        assert len(drawn) == (number > 4)
+        assert all(number - 40 < old < number - 4 for old in drawn)
+        counts[drawn] += 1
+    settled = counts[50:-50]
+    assert settled.mean() == pytest.approx(1.0, abs=0.05)
+    assert settled.var() == pytest.approx(1.0, abs=0.15)  # as of independent draws
+    assert (settled == 0).mean() == pytest.approx(np.exp(-1), abs=0.05)
+
+
+def test_the_seed_decides_what_is_revisited():
+    def drawn(seed: int) -> list[int]:
+        shard = revisiting(200, seed=seed)
+        return [n for cursor in range(192, 200) for n in revisited(answer(shard, cursor))]
+
+    assert drawn(1) == drawn(1) != drawn(2)
+
+
+def test_a_request_that_must_wait_draws_nothing():
+    """However often a shard is asked in vain, the answer is the same."""
+    limits = RateLimits(samples_per_insert=1.0, min_size_to_sample=SIZE, error_buffer=SIZE)
+    answers = []
+    for asked in (0, 5):
+        shard = revisiting(20, limits=limits)
+        for _ in range(asked):
+            assert shard.sample(cursor=19, num_samples=30 * SIZE) is None
+        answers.append(revisited(answer(shard, 19)))
+    assert answers[0] == answers[1]

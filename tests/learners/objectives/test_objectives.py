@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -155,7 +156,7 @@ def test_a_small_student_reaches_its_teacher(name, dist, settings):
     optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
     for _ in range(400):
         optimizer.zero_grad()
-        loss, _ = objective(batch, network(observations))
+        loss = objective(batch, network(observations)).loss
         loss.backward()
         optimizer.step()
     assert REACHED[name](labels, network(observations).dist_inputs.detach())
@@ -204,12 +205,32 @@ def test_an_objective_is_the_weighted_sum_of_its_terms_means():
     teacher, student = random_outputs()
     batch, output = batch_of(teacher, "q_values"), NetworkOutput(student.requires_grad_(), None)
     objective = ObjectiveConfig.model_validate({"kl": {"weight": 0.5}, "q_mse": {"weight": 3.0}})
-    loss, means = objective(batch, output)
+    loss, means, losses = objective(batch, output)
     for name, mean in means.items():
         torch.testing.assert_close(mean, term_of(name, {})(batch, output).mean())
         assert not mean.requires_grad
     torch.testing.assert_close(loss, 0.5 * means["kl"] + 3.0 * means["q_mse"])
     assert loss.requires_grad
+    each = 0.5 * term_of("kl", {})(batch, output) + 3.0 * term_of("q_mse", {})(batch, output)
+    torch.testing.assert_close(losses, each.detach())
+    assert losses.shape == (6,)
+    assert not losses.requires_grad
+
+
+def test_importance_weights_count_in_the_loss_and_nowhere_else():
+    teacher, student = random_outputs()
+    batch, output = batch_of(teacher, "q_values"), NetworkOutput(student.requires_grad_(), None)
+    weights = torch.tensor([1.0, 0.5, 0.0, 0.25, 1.0, 0.1], dtype=torch.float64)
+    objective = ObjectiveConfig.model_validate({"kl": {"weight": 0.5}, "q_mse": {"weight": 3.0}})
+    plain = objective(batch, output)
+    weighted = objective(dataclasses.replace(batch, weights=weights), output)
+    torch.testing.assert_close(weighted.loss.detach(), (weights * plain.losses).sum() / 6)
+    assert weighted.loss.detach() != plain.loss.detach()
+    torch.testing.assert_close(weighted.losses, plain.losses)
+    assert weighted.terms == plain.terms
+    (gradient,) = torch.autograd.grad(weighted.loss, student)
+    assert (gradient[2] == 0).all()  # whose weight is 0
+    assert (gradient[[0, 1, 3, 4, 5]] != 0).any(-1).all()
 
 
 @pytest.mark.parametrize(

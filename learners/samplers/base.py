@@ -1,0 +1,59 @@
+"""What every sampler is. B = rows drawn.
+
+A row is a place in the window's ring. Chunks take consecutive rows, come whole and leave whole,
+oldest first; the window tells its sampler of both. Rows are drawn with replacement unless a
+sampler says otherwise.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+
+class Draw(NamedTuple):
+    """Rows to train on, on the window's device."""
+
+    rows: torch.Tensor  # [B] int64
+    weights: torch.Tensor | None = None
+    """[B] float32 factors of the samples' losses, or None where all are 1."""
+
+    def split(self, size: int) -> list["Draw"]:
+        """Return the same in parts of `size` rows; the last may have fewer."""
+        rows = torch.split(self.rows, size)
+        if self.weights is None:
+            return [Draw(part) for part in rows]
+        weights = torch.split(self.weights, size)
+        return [Draw(*part) for part in zip(rows, weights, strict=True)]
+
+
+class Sampler(ABC):
+    """Chooses rows; draws depend on the calls before and on the generator, on nothing else."""
+
+    @abstractmethod
+    def insert(self, start: int, stop: int, *, revisited: bool) -> None:
+        """Take note that the rows [start, stop) hold a chunk from now on.
+
+        Args:
+            start: its first row.
+            stop: the row after its last; `start` where none of its rows is valid.
+            revisited: whether the chunk was in the window before.
+        """
+
+    @abstractmethod
+    def remove(self, start: int, stop: int) -> None:
+        """Take note that the oldest chunk, in the rows [start, stop), leaves; it is not drawn."""
+
+    @abstractmethod
+    def draw(self, rng: np.random.Generator, num_rows: int) -> Draw:
+        """Choose `num_rows` rows of the chunks that are there; there must be at least one row."""
+
+    def update(self, rows: torch.Tensor, losses: torch.Tensor) -> None:
+        """Take note of what training on the rows of the last draw gave, before chunks move.
+
+        Args:
+            rows: [B] as drawn.
+            losses: [B] float32, without importance weights; they may be NaN or infinite.
+        """
+        return
