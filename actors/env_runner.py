@@ -1,7 +1,8 @@
 """The env runner: steps N env copies with teacher and student, and yields `TrajectoryChunk`s.
 
 On the main road it is the source. It is plain Python: `cluster` runs it in a Ray actor, or in the
-driver's process. Produces chunks; waits for nothing; new weights come in between two chunks.
+driver's process. Produces chunks; waits for nothing but a teacher in another process; new weights
+come in between two chunks.
 """
 
 from dataclasses import dataclass
