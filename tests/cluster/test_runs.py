@@ -116,7 +116,9 @@ def test_q_values_are_kept_by_a_student_that_learns_them(tmp_path: Path) -> None
 
 @pytest.mark.ray
 def test_a_run_on_ray_reaches_its_teacher(tmp_path: Path, ray_backend: Backend) -> None:
-    config = load_config(tmp_path, "actors.num_env_runners=2", "replay.num_shards=2")
+    config = load_config(
+        tmp_path, "actors.num_env_runners=2", "replay.num_shards=2", "replay.window=2_000"
+    )
     outcome = run(config, tmp_path / "run", ray_backend)
     assert_complete(tmp_path / "run", outcome, config)
 
