@@ -132,6 +132,7 @@ def test_a_run_on_ray_reaches_its_teacher(
         tmp_path,
         "actors.num_env_runners=2",
         "replay.num_shards=2",
+        "replay.window=2_000",
         f"actors.inference.placement={placement}",
     )
     outcome = run(config, tmp_path / "run", ray_backend)
