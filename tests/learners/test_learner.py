@@ -289,3 +289,17 @@ def test_the_seed_decides_what_is_drawn():
     for name, tensor in first.items():
         assert torch.equal(tensor, again[name])
     assert any(not torch.equal(tensor, other[name]) for name, tensor in first.items())
+
+
+def test_a_checkpoint_of_other_ranks_gives_all_but_the_order_of_samples(caplog):
+    learner = make_learner()
+    learner.receive(item(make_chunk()))
+    train(learner, 3)
+    state = learner.state()
+    other = make_learner(student_seed=7)
+    untouched = other.state()["ranks"]
+    other.load_state(state | {"ranks": state["ranks"] * 2})
+    assert "the checkpoint is of 2 ranks and there are 1 now" in caplog.text
+    assert_same_weights(other, weights_of(learner))
+    assert other.state()["counters"] == state["counters"]
+    assert other.state()["ranks"] == untouched
