@@ -76,10 +76,17 @@ class RunConfig(StrictModel):
                 f"replay.num_shards = {self.replay.num_shards}: more than the "
                 f"{self.actors.num_env_runners} env runners that could fill them"
             )
-        if self.replay.capacity < 2 * self.actors.chunk_size:
+        ranks = self.learner.num_ranks
+        if self.replay.num_shards % ranks:
+            raise ValueError(
+                f"replay.num_shards = {self.replay.num_shards}: must be a multiple of "
+                f"learner.num_ranks = {ranks}, each of which reads shards of its own"
+            )
+        if self.replay.capacity // ranks < 2 * self.actors.chunk_size:
             raise ValueError(
                 f"replay.capacity = {self.replay.capacity}: must hold two chunks of "
                 f"actors.unroll_length x actors.num_envs_per_runner = {self.actors.chunk_size}"
+                + (f" for each of {ranks} ranks" if ranks > 1 else "")
             )
         return self
 
@@ -92,8 +99,8 @@ class RunConfig(StrictModel):
 
     @property
     def samples_per_request(self) -> int:
-        """Samples that the learner asks a shard for at once: whole batches, half a chunk."""
-        batch = self.learner.batch_size
+        """Samples that a rank asks a shard for at once: whole shares of a batch, half a chunk."""
+        batch = self.learner.rank_batch_size
         return batch * max(1, self.actors.chunk_size // (2 * batch))
 
 

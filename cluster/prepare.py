@@ -147,16 +147,20 @@ def check_resources(config: RunConfig, *, num_cpus: float, num_gpus: float) -> N
     Raises:
         ResourceError: it reserves more.
     """
-    actors = config.actors
-    needed = actors.num_env_runners * actors.num_cpus_per_runner + config.learner.num_cpus
+    actors, learner = config.actors, config.learner
+    ranks = learner.num_ranks
+    needed = actors.num_env_runners * actors.num_cpus_per_runner + ranks * learner.num_cpus
     if needed > num_cpus:
+        learners = f"{ranks} learner ranks with {learner.num_cpus:g} each"
         raise ResourceError(
             f"the recipe asks for {needed:g} CPUs ({actors.num_env_runners} env runners with "
-            f"{actors.num_cpus_per_runner:g} each, learner {config.learner.num_cpus:g}) and there "
+            f"{actors.num_cpus_per_runner:g} each, "
+            f"{learners if ranks > 1 else f'learner {learner.num_cpus:g}'}) and there "
             f"are {num_cpus:g}; lower actors.num_env_runners"
         )
-    if config.learner.num_gpus > num_gpus:
+    if ranks * learner.num_gpus > num_gpus:
+        each = f" for each of {ranks} ranks" if ranks > 1 else ""
         raise ResourceError(
-            f"learner.num_gpus = {config.learner.num_gpus:g}, and there are {num_gpus:g}; "
+            f"learner.num_gpus = {learner.num_gpus:g}{each}, and there are {num_gpus:g}; "
             f"set it to 0 to train on the CPU"
         )
