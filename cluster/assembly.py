@@ -22,6 +22,7 @@ from common.weights import PolicyWeights
 from learners.feed import ChunkSource, Feed, ShardReader
 from learners.labeller import Labeller
 from learners.learner import Learner
+from learners.ranks import ALONE, Ranks
 from learners.trainer import Trainer
 
 SHARD_SEED = 2
@@ -107,18 +108,21 @@ def build_readers(
     ]
 
 
-def build_learner(config: RunConfig, student: Policy, teacher_dist: DistKind) -> Learner:
-    """Build the learner; it trains `student` in place."""
+def build_learner(
+    config: RunConfig, student: Policy, teacher_dist: DistKind, ranks: Ranks = ALONE
+) -> Learner:
+    """Build the learner, or one of its ranks; it trains `student` in place."""
     return Learner(
         student=student,
         teacher_dist=teacher_dist,
         objective=config.objective,
         config=config.learner,
-        window_capacity=config.replay.window_size(),
+        window_capacity=config.replay.window_size() // ranks.size,
         sampler=config.replay.sampler,
         total_env_steps=config.total_env_steps,
         seed=config.seed,
         device=torch.device("cuda" if config.learner.num_gpus > 0 else "cpu"),
+        ranks=ranks,
     )
 
 
@@ -130,10 +134,11 @@ def build_trainer(
     feed: Feed,
     publish: Callable[[PolicyWeights], object],
     checkpoints: Path,
+    ranks: Ranks = ALONE,
 ) -> Trainer:
-    """Build the learner and its loop."""
+    """Build the learner, or one of its ranks, and its loop."""
     return Trainer(
-        build_learner(config, student, teacher_dist),
+        build_learner(config, student, teacher_dist, ranks),
         feed,
         publish=publish,
         config=config.learner,

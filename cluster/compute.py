@@ -204,7 +204,7 @@ def _resolve_learner(
     if "auto" not in (learner.micro_batch_size, learner.layout):
         return learner
     candidates = training_forms(learner, student)
-    question = ["training", _shape(student), learner.batch_size, learner.precision]
+    question = ["training", _shape(student), learner.rank_batch_size, learner.precision]
     question += [learner.num_gpus > 0, list(candidates)]
     seconds = remembered(
         question, lambda: _time_training(config, candidates, teacher, student, observations)
@@ -226,7 +226,7 @@ def _time_training(
     if len(candidates) == 1:
         return dict.fromkeys(candidates, 1.0)
     largest = (_MICRO_BATCHES_GPU if config.learner.num_gpus > 0 else _MICRO_BATCHES_CPU)[-1]
-    batch_size = min(config.learner.batch_size, largest)
+    batch_size = min(config.learner.rank_batch_size, largest)
     chunk = _chunk(observations[:_WINDOW], teacher)
     steps: dict[str, Callable[[], object]] = {}
     for name, candidate in candidates.items():
@@ -245,13 +245,14 @@ def _time_training(
 def training_forms(learner: LearnerConfig, student: Policy) -> dict[str, LearnerConfig]:
     """Return recipes' tables to compare, by what distinguishes them."""
     frames = len(student.spec.observation.shape) == 3
-    sizes: list[int] = [learner.batch_size]
+    batch_size = learner.rank_batch_size
+    sizes: list[int] = [batch_size]
     if learner.micro_batch_size != "auto":
         sizes = [learner.micro_batch_size]
     elif frames:
         usual = _MICRO_BATCHES_GPU if learner.num_gpus > 0 else _MICRO_BATCHES_CPU
-        sizes = [size for size in usual if size < learner.batch_size]
-        sizes += [learner.batch_size] if learner.batch_size <= usual[-1] else []
+        sizes = [size for size in usual if size < batch_size]
+        sizes += [batch_size] if batch_size <= usual[-1] else []
     layouts = student.network.layouts() if learner.layout == "auto" else (learner.layout,)
     return {
         f"micro-batches of {size}, layout {layout}": learner.model_copy(

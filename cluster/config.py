@@ -84,15 +84,23 @@ class RunConfig(StrictModel):
                 f"actors.inference.num_actors = {shared.num_actors}: more than the {runners} env "
                 f"runners that could ask them"
             )
-        if self.replay.capacity < 2 * self.actors.chunk_size:
+        ranks = self.learner.num_ranks
+        if self.replay.num_shards % ranks:
+            raise ValueError(
+                f"replay.num_shards = {self.replay.num_shards}: must be a multiple of "
+                f"learner.num_ranks = {ranks}, each of which reads shards of its own"
+            )
+        if self.replay.capacity // ranks < 2 * self.actors.chunk_size:
             raise ValueError(
                 f"replay.capacity = {self.replay.capacity}: must hold two chunks of "
                 f"actors.unroll_length x actors.num_envs_per_runner = {self.actors.chunk_size}"
+                + (f" for each of {ranks} ranks" if ranks > 1 else "")
             )
-        if self.replay.window_size() < 2 * self.actors.chunk_size:
+        if self.replay.window_size() // ranks < 2 * self.actors.chunk_size:
             raise ValueError(
                 f"replay.window = {self.replay.window_size()}: must hold two chunks of "
                 f"actors.unroll_length x actors.num_envs_per_runner = {self.actors.chunk_size}"
+                + (f" for each of {ranks} ranks" if ranks > 1 else "")
             )
         return self
 
@@ -105,13 +113,13 @@ class RunConfig(StrictModel):
 
     @property
     def samples_per_request(self) -> int:
-        """Samples that the learner asks a shard for at once: two requests a chunk, or more.
+        """Samples that a rank asks a shard for at once: two requests a chunk, or more.
 
         Half a chunk, or half of the samples that a chunk is worth where these are fewer; in whole
         batches where it is one. A larger batch is put together from several requests, so that the
         coupling of training to data is as close as with a small one.
         """
-        batch = self.learner.batch_size
+        batch = self.learner.rank_batch_size
         half = int(min(1.0, self.replay.samples_per_insert) * self.actors.chunk_size / 2)
         return max(1, half - half % batch if half >= batch else half)
 
@@ -119,7 +127,7 @@ class RunConfig(StrictModel):
     def answers_ready(self) -> int:
         """Answers of shards that the learner holds ready: a batch, so that env runners go on
         collecting the next one while the learner is busy with a large one."""
-        return max(QUEUE_SIZE, -(-self.learner.batch_size // self.samples_per_request))
+        return max(QUEUE_SIZE, -(-self.learner.rank_batch_size // self.samples_per_request))
 
 
 def load_recipe(path: Path, overrides: list[str]) -> RunConfig:

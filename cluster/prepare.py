@@ -148,11 +148,13 @@ def check_resources(config: RunConfig, *, num_cpus: float, num_gpus: float) -> N
     Raises:
         ResourceError: it reserves more.
     """
-    actors, shared = config.actors, config.actors.inference
-    needed = actors.num_env_runners * actors.num_cpus_per_runner + config.learner.num_cpus
+    actors, learner, shared = config.actors, config.learner, config.actors.inference
+    ranks = learner.num_ranks
+    needed = actors.num_env_runners * actors.num_cpus_per_runner + ranks * learner.num_cpus
+    learners = "learner" if ranks == 1 else f"{ranks} learner ranks with"
     parts = (
         f"{actors.num_env_runners} env runners with {actors.num_cpus_per_runner:g} each, "
-        f"learner {config.learner.num_cpus:g}"
+        f"{learners} {learner.num_cpus:g}" + (" each" if ranks > 1 else "")
     )
     for_teacher = 0.0
     if isinstance(shared, SharedPlacement):
@@ -164,14 +166,15 @@ def check_resources(config: RunConfig, *, num_cpus: float, num_gpus: float) -> N
             f"the recipe asks for {needed:g} CPUs ({parts}) and there are {num_cpus:g}; lower "
             f"actors.num_env_runners"
         )
-    if config.learner.num_gpus > num_gpus:
+    if ranks * learner.num_gpus > num_gpus:
+        each = f" for each of {ranks} ranks" if ranks > 1 else ""
         raise ResourceError(
-            f"learner.num_gpus = {config.learner.num_gpus:g}, and there are {num_gpus:g}; "
+            f"learner.num_gpus = {learner.num_gpus:g}{each}, and there are {num_gpus:g}; "
             f"set it to 0 to train on the CPU"
         )
-    if config.learner.num_gpus + for_teacher > num_gpus:
+    if ranks * learner.num_gpus + for_teacher > num_gpus:
         raise ResourceError(
             f"actors.inference asks for {for_teacher:g} GPUs and learner.num_gpus for "
-            f"{config.learner.num_gpus:g}, and there are {num_gpus:g}; set "
+            f"{ranks * learner.num_gpus:g}, and there are {num_gpus:g}; set "
             f"actors.inference.num_gpus to 0 to run the teacher on the CPU"
         )

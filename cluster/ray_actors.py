@@ -1,5 +1,7 @@
 """The Ray actors: each wraps one plain object and adds only waiting and a thread of work.
 
+The learner's is in `cluster.ray_rank`.
+
 | actor       | its loop           | waits for                            | unblocked by          |
 |-------------|--------------------|--------------------------------------|-----------------------|
 | env runner  | sample → insert    | the insert before the last (at most  | the shard's rate      |
@@ -9,7 +11,8 @@
 | shared      | none (async calls) | answer: more questions, the forward  | the clock; the env    |
 | inference   |                    | pass under way                       | runners               |
 | weight store| none               | nothing                              |                       |
-| learner     | feed → steps       | an answer of any shard               | inserts               |
+| learner     | feed → steps       | an answer of any shard; the other    | inserts               |
+| (each rank) |                    | ranks                                |                       |
 """
 
 import asyncio
@@ -17,7 +20,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Collection
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -26,25 +28,20 @@ from actors.collector import CollectorStats
 from actors.evaluator import EvaluationResult
 from cluster.assembly import (
     build_collector,
-    build_readers,
     build_shard,
-    build_trainer,
     play_episodes,
 )
 from cluster.compute import resolve_compute
 from cluster.config import RunConfig
-from cluster.placement import build_acting_teacher, build_labeller
+from cluster.placement import build_acting_teacher
 from cluster.shared_teacher import SharedInferenceActor, SharedTeacher
 from common.codec import EncodedChunk
 from common.policies.inference import Observations
-from common.policies.policy import policy_from_bytes, policy_to_bytes
-from common.policies.spec import DistKind
+from common.policies.policy import policy_from_bytes
 from common.replay.rate_limiter import RateLimits
 from common.replay.shard import ReplaySample, ShardStats
 from common.threads import set_threads
 from common.weights import PolicyWeights, WeightStore
-from learners.feed import ChunkSource, PrefetchFeed
-from learners.trainer import TrainerStats
 
 Handle = Any
 """An actor's handle: its methods are known only at run time."""
@@ -183,75 +180,6 @@ class EnvRunnerActor:
         self._in_flight.append(self._shard.insert.remote(chunk))
 
 
-class LearnerActor:
-    """The learner and its loop."""
-
-    def __init__(
-        self,
-        recipe: str,
-        student: PolicyBytes,
-        teacher_dist: DistKind,
-        *,
-        teacher: PolicyBytes | None,
-        store: Handle,
-        shards: list[Handle],
-        checkpoints: Path,
-    ) -> None:
-        set_threads(1)
-        config = RunConfig.model_validate_json(recipe)
-        self._student = policy_from_bytes(*student)
-        self._stop = threading.Event()
-        # A teacher comes along where the learner labels.
-        labeller = None if teacher is None else build_labeller(config, policy_from_bytes(*teacher))
-        sources: list[ChunkSource] = [_RemoteShard(shard) for shard in shards]
-        self._trainer = build_trainer(
-            config,
-            student=self._student,
-            teacher_dist=teacher_dist,
-            feed=PrefetchFeed(
-                build_readers(config, sources, labeller), queue_size=config.answers_ready
-            ),
-            publish=lambda weights: store.publish.remote(weights),
-            checkpoints=checkpoints,
-        )
-
-    def run(self) -> None:
-        """Train until the run's transitions are used up, or until `stop`."""
-        while not self._stop.is_set() and not self._trainer.finished:
-            self._trainer.run_once(0.5)
-        self._trainer.close()
-
-    def stop(self) -> None:
-        """End `run` after the answer in hand."""
-        self._stop.set()
-
-    def stats(self) -> TrainerStats:
-        """Return the counters."""
-        return self._trainer.stats()
-
-    def student(self) -> PolicyBytes:
-        """Return the student as it is; call it when `run` has ended."""
-        return policy_to_bytes(self._student)
-
-    def pid(self) -> int:
-        """Return the process id."""
-        return os.getpid()
-
-
-class _RemoteShard:
-    """A shard actor as a `ChunkSource`."""
-
-    def __init__(self, shard: Handle) -> None:
-        self._shard = shard
-
-    def sample(
-        self, *, cursor: int, num_samples: int, held: Collection[int]
-    ) -> ReplaySample | None:
-        """Ask and wait."""
-        answer: ReplaySample | None = ray.get(self._shard.sample.remote(cursor, num_samples, held))
-        return answer
-
-
 def play_remotely(
     recipe: str,
     policy: PolicyBytes | None,
@@ -286,18 +214,17 @@ def resolve_remotely(
     return config.model_dump_json(), found
 
 
-def _remote(what: Any, **options: Any) -> Any:
+def remote(what: Any, **options: Any) -> Any:
     """Make a Ray actor class or task; Ray's own types don't know the methods."""
     return ray.remote(**options)(what)
 
 
 # State actors keep their handles valid over a restart; loops are started again by the supervisor.
-RAY_WEIGHT_STORE = _remote(WeightStoreActor, num_cpus=0, max_restarts=-1, max_task_retries=-1)
-RAY_REPLAY_SHARD = _remote(
+RAY_WEIGHT_STORE = remote(WeightStoreActor, num_cpus=0, max_restarts=-1, max_task_retries=-1)
+RAY_REPLAY_SHARD = remote(
     ReplayShardActor, num_cpus=0, max_restarts=-1, max_task_retries=-1, max_concurrency=1000
 )
-RAY_SHARED_INFERENCE = _remote(SharedInferenceActor, max_task_retries=-1, max_concurrency=1000)
-RAY_ENV_RUNNER = _remote(EnvRunnerActor, max_concurrency=2)
-RAY_LEARNER = _remote(LearnerActor, max_concurrency=2)
-RAY_PLAY = _remote(play_remotely, num_cpus=1)
-RAY_RESOLVE = _remote(resolve_remotely, num_cpus=1)
+RAY_SHARED_INFERENCE = remote(SharedInferenceActor, max_task_retries=-1, max_concurrency=1000)
+RAY_ENV_RUNNER = remote(EnvRunnerActor, max_concurrency=2)
+RAY_PLAY = remote(play_remotely, num_cpus=1)
+RAY_RESOLVE = remote(resolve_remotely, num_cpus=1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import GetTimeoutError, RayError, RayTaskError
+from ray.exceptions import RayError
 
 from actors.collector import CollectorStats
 from actors.evaluator import EvaluationResult
@@ -17,16 +17,16 @@ from cluster.config import RunConfig
 from cluster.prepare import Preparation, check_resources, new_student
 from cluster.ray_actors import (
     RAY_ENV_RUNNER,
-    RAY_LEARNER,
     RAY_PLAY,
     RAY_REPLAY_SHARD,
     RAY_RESOLVE,
     RAY_WEIGHT_STORE,
     Handle,
-    PolicyBytes,
     Reference,
 )
 from cluster.ray_errors import one_line, own_error
+from cluster.ray_learner import START_TIMEOUT_S, RayLearner
+from cluster.ray_rank import RAY_LEARNER
 from cluster.session import EvaluationJob, Session, Snapshot
 from cluster.teacher_supervisor import SharedTeachers
 from common.errors import ResourceError, RunFailedError, StillhouseError
@@ -34,16 +34,13 @@ from common.policies.inference import Observations
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
 from common.replay.shard import ShardStats
 from common.threads import set_threads
-from learners.trainer import TrainerStats
 
 logger = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 512 * 2**20
 POLL_S = 1.0
 CONNECT_TIMEOUT_S = 10.0
-START_TIMEOUT_S = 300.0
 STATS_TIMEOUT_S = 10.0
-STOP_TIMEOUT_S = 60.0
 
 
 class RayBackend:
@@ -161,10 +158,9 @@ class RaySession:
             RAY_REPLAY_SHARD.remote(self._recipe, preparation.limits, index)
             for index in range(config.replay.num_shards)
         ]
-        self._learner_restarts = 0
         self._runner_restarts = 0
-        self._start_learner()
-        self._trainer_stats = self._first_stats()
+        self._learner = RayLearner(self._start_rank, config.learner)
+        self._trainer_stats = self._learner.first_stats()
         self._shared_teachers.wait_until_ready(START_TIMEOUT_S)
         self._runners = [
             self._start_runner(index, incarnation=0)
@@ -174,12 +170,10 @@ class RaySession:
 
     def poll(self) -> Snapshot:
         """Wait a second, start again what died, and collect reports."""
-        loops = [self._learner_loop, *(runner.loop for runner in self._runners)]
+        loops = [*self._learner.running, *(runner.loop for runner in self._runners)]
         ended, _ = ray.wait(loops, num_returns=1, timeout=POLL_S)
-        finished = False
+        finished = self._learner.mend(ended)
         inference = self._shared_teachers.poll()
-        if self._learner_loop in ended:
-            finished = self._mend_learner()
         for index, runner in enumerate(self._runners):
             if runner.loop in ended:
                 self._mend_runner(index)
@@ -189,7 +183,7 @@ class RaySession:
             collectors=tuple(runner.stats for runner in self._runners if runner.stats is not None),
             shards=tuple(self._shard_stats),
             restarts=(
-                self._learner_restarts + self._runner_restarts + self._shared_teachers.restarts
+                self._learner.restarts + self._runner_restarts + self._shared_teachers.restarts
             ),
             finished=finished,
             inference=inference,
@@ -200,14 +194,18 @@ class RaySession:
 
         A learner that is dead starts again from its newest checkpoint to hand the student over.
         """
-        while (student := self._stop()) is None:
-            pass
+        student = None
+        while student is None:
+            stopping = self._learner.stop()
+            stopping += [runner.actor.stop.remote() for runner in self._runners]
+            ray.wait(stopping, num_returns=len(stopping), timeout=STATS_TIMEOUT_S)
+            student = self._learner.student()
         self.abort()
         return policy_from_bytes(*student)
 
     def abort(self) -> None:
         """Kill all actors: those that call first, so that none calls one that is dead."""
-        callers = [*(runner.actor for runner in self._runners), self._learner]
+        callers = [*(runner.actor for runner in self._runners), *self._learner.actors]
         for actor in callers:
             ray.kill(actor)
         # A call to a dead actor fails at once: this waits until all of them are.
@@ -222,59 +220,23 @@ class RaySession:
         pid: int = ray.get(self._runners[index].actor.pid.remote())
         return pid
 
-    def learner_pid(self) -> int:
-        """Return the process id of the learner."""
-        pid: int = ray.get(self._learner.pid.remote())
+    def learner_pid(self, rank: int = 0) -> int:
+        """Return the process id of a rank of the learner."""
+        pid: int = ray.get(self._learner.actors[rank].pid.remote())
         return pid
 
-    def _first_stats(self) -> TrainerStats:
-        """Wait until the learner has started and return its counters."""
-        while True:
-            try:
-                stats: TrainerStats = ray.get(self._learner.stats.remote(), timeout=START_TIMEOUT_S)
-            except GetTimeoutError:
-                raise ResourceError(
-                    f"the learner did not start within {START_TIMEOUT_S:g} s: the cluster has "
-                    f"not {self._config.learner.num_cpus:g} CPUs and "
-                    f"{self._config.learner.num_gpus:g} GPUs free; wait, or ask for fewer"
-                ) from None
-            except RayError as error:
-                self._restart_learner(error)
-            else:
-                return stats
-
-    def _stop(self) -> PolicyBytes | None:
-        """Ask all loops to stop and return the student, or None where the learner was dead."""
-        stopping = [self._learner.stop.remote()]
-        stopping += [runner.actor.stop.remote() for runner in self._runners]
-        ray.wait(stopping, num_returns=len(stopping), timeout=STATS_TIMEOUT_S)
-        try:
-            ray.get(self._learner_loop, timeout=STOP_TIMEOUT_S)
-            student: PolicyBytes = ray.get(self._learner.student.remote(), timeout=STOP_TIMEOUT_S)
-        except GetTimeoutError:
-            raise RunFailedError(
-                f"the learner did not stop within {STOP_TIMEOUT_S:g} s; go on from its newest "
-                f"checkpoint with stillhouse resume"
-            ) from None
-        except RayError as error:
-            self._restart_learner(error)
-            return None
-        return student
-
-    def _start_learner(self) -> None:
+    def _start_rank(self, rank: int) -> Handle:
         learner = self._config.learner
-        self._learner = RAY_LEARNER.options(
-            num_cpus=learner.num_cpus, num_gpus=learner.num_gpus
-        ).remote(
+        return RAY_LEARNER.options(num_cpus=learner.num_cpus, num_gpus=learner.num_gpus).remote(
             self._recipe,
             self._student_bytes,
             self._teacher_dist,
             teacher=None if self._config.actors.labels_chunks else self._teacher_ref,
+            rank=rank,
             store=self._store,
-            shards=self._shards,
+            shards=self._shards[rank :: learner.num_ranks],
             checkpoints=self._checkpoints,
         )
-        self._learner_loop = self._learner.run.remote()
 
     def _start_runner(self, index: int, *, incarnation: int) -> _Runner:
         actor = RAY_ENV_RUNNER.options(num_cpus=self._config.actors.num_cpus_per_runner).remote(
@@ -287,29 +249,6 @@ class RaySession:
             shard=self._shards[index % len(self._shards)],
         )
         return _Runner(actor, actor.run.remote(), incarnation)
-
-    def _mend_learner(self) -> bool:
-        """Return whether the learner's loop ended as it should; start it again if it died."""
-        try:
-            ray.get(self._learner_loop)
-        except RayError as error:
-            self._restart_learner(error)
-            return False
-        return True
-
-    def _restart_learner(self, error: RayError) -> None:
-        """Start the learner again where it died; what it raised itself ends the run."""
-        if isinstance(error, RayTaskError):
-            raise own_error("the learner failed", error) from error
-        self._learner_restarts += 1
-        if self._learner_restarts > self._config.learner.max_restarts:
-            raise RunFailedError(
-                f"the learner died {self._learner_restarts} times; the last time: {one_line(error)}"
-            ) from error
-        logger.warning("the learner died; starting it from the newest checkpoint")
-        # One that only cannot be reached must not write checkpoints beside the new one.
-        ray.kill(self._learner)
-        self._start_learner()
 
     def _mend_runner(self, index: int) -> None:
         """Start an env runner again whose loop ended; it never ends by itself."""
@@ -329,7 +268,7 @@ class RaySession:
 
     def _collect_stats(self) -> None:
         """Ask every actor for its counters; one that does not answer keeps its last report."""
-        pending = {self._learner.stats.remote(): -1}
+        pending = {self._learner.stats(): -1}
         pending |= {runner.actor.stats.remote(): i for i, runner in enumerate(self._runners)}
         shards = [shard.stats.remote() for shard in self._shards]
         answered, _ = ray.wait(

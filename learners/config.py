@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from common.config import StrictModel
 from common.networks.inputs import Layout
@@ -13,6 +13,9 @@ from learners.optimizers import OptimizerName
 class LearnerConfig(StrictModel):
     """Gradient steps: how large, how fast, in which precision; and what is saved when."""
 
+    num_ranks: int = Field(default=1, ge=1)
+    """Processes that take every gradient step together, each with its share of shards, window
+    and batch, and its own CPUs and GPU."""
     batch_size: int = Field(default=128, ge=1)
     """Samples of a gradient step, all ranks together."""
     micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
@@ -38,9 +41,9 @@ class LearnerConfig(StrictModel):
     """The rate falls along a cosine to this fraction at the end of the run."""
     max_grad_norm: float | None = Field(default=None, gt=0)
     num_cpus: float = Field(default=0.5, gt=0)
-    """CPUs that Ray reserves for the learner."""
+    """CPUs that Ray reserves for each rank of the learner."""
     num_gpus: float = Field(default=0.0, ge=0)
-    """GPUs that Ray reserves for the learner."""
+    """GPUs that Ray reserves for each rank of the learner."""
     publish_interval_steps: int = Field(default=50, ge=1)
     """Gradient steps between two versions of the weights."""
     checkpoint_interval_s: float = Field(default=60.0, gt=0)
@@ -50,6 +53,20 @@ class LearnerConfig(StrictModel):
     max_bad_steps: int = Field(default=10, ge=1)
     """Steps with NaN or infinite gradients in a row (each is skipped) before the newest
     checkpoint is restored."""
+
+    @model_validator(mode="after")
+    def _equal_shares(self) -> "LearnerConfig":
+        if self.batch_size % self.num_ranks:
+            raise ValueError(
+                f"batch_size = {self.batch_size} must be a multiple of num_ranks = "
+                f"{self.num_ranks}: every rank takes an equal share of a step"
+            )
+        return self
+
+    @property
+    def rank_batch_size(self) -> int:
+        """Samples of a gradient step on one rank."""
+        return self.batch_size // self.num_ranks
 
     def rate(self, *, step: int, progress: float) -> float:
         """Return the learning rate of a gradient step.

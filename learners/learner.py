@@ -1,11 +1,15 @@
 """The learner: takes gradient steps on a window of transitions.
 
 On the main road it is the sink of data and the source of weights. It is plain Python: it knows
-neither Ray nor threads; `learners.trainer` feeds it.
+neither Ray nor threads; `learners.trainer` feeds it. It may be one of several ranks
+(`learners.ranks`), each with a share of the data and of every batch; weights, optimiser, counters
+and metrics are the same on all of them.
 """
 
+import logging
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -24,8 +28,11 @@ from learners.config import LearnerConfig
 from learners.feed import FeedItem
 from learners.objectives import ObjectiveConfig
 from learners.optimizers import OPTIMIZERS
+from learners.ranks import ALONE, Ranks, Report
 from learners.samplers import Draw, make_sampler
 from learners.window import TransitionWindow
+
+logger = logging.getLogger(__name__)
 
 METRIC_DECAY = 0.98
 """Of the running means of loss and agreement, a step."""
@@ -39,11 +46,12 @@ class Learner:
         teacher_dist: what the teacher's outputs are.
         objective: what to minimise.
         config: how.
-        window_capacity: transitions to sample from.
+        window_capacity: transitions to sample from, of this rank.
         total_env_steps: length of the run, for the learning rate's schedule.
         seed: of the draws from the window.
         device: where to compute.
         sampler: how to choose transitions.
+        ranks: who else takes each step; `config.batch_size` is shared out among them.
     """
 
     def __init__(
@@ -58,8 +66,10 @@ class Learner:
         seed: int,
         device: torch.device,
         sampler: SamplerConfig = UNIFORM,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.student = student
+        self.ranks = ranks
         self._objective = objective
         self._config = config
         self._total_env_steps = total_env_steps
@@ -67,7 +77,8 @@ class Learner:
         self._network = student.network.to(device).train()
         self._layout: Layout = "contiguous" if config.layout == "auto" else config.layout
         self._network.set_layout(self._layout)
-        self._forward = self._compiled() if config.compile else self._network
+        self._replica = ranks.replicate(self._network, may_leave_unused=student.spec.has_value)
+        self._forward = self._compiled() if config.compile else self._replica
         self._scale = student.spec.observation.scale
         self._bfloat16 = _computes_in_bfloat16(config, student, device)
         self._optimizer = OPTIMIZERS[config.optimizer](
@@ -81,12 +92,15 @@ class Learner:
             sampler=self._sampler,
             block=self._network.block if self._layout == "blocks" else None,
         )
-        self._rng = np.random.default_rng((seed, 1))
+        self._rng = np.random.default_rng((seed, 1, ranks.rank))
+        self._batch_size = config.batch_size // ranks.size
         self._budget = 0
         self._counted: dict[str, int] = {}  # shard life → number of its first uncounted chunk
+        self._unreported = 0
+        """Of `env_steps`, what this rank has not yet told the others."""
         self.learner_steps = 0
         self.env_steps = 0
-        """Transitions received, each counted once."""
+        """Transitions received by all ranks, each counted once."""
         self.samples = 0
         self.skipped_steps = 0
         self.bad_steps_in_a_row = 0
@@ -105,25 +119,52 @@ class Learner:
             self._window.insert(chunk)
             if number >= counted:
                 self.env_steps += chunk.num_transitions
+                self._unreported += chunk.num_transitions
         self._counted[item.epoch] = max(counted, item.first_chunk + len(item.chunks))
         self._budget += item.granted
 
     @property
     def can_step(self) -> bool:
-        """Whether a whole batch of samples is granted and there is data to draw it from."""
-        return self._budget >= self._config.batch_size and len(self._window) > 0
+        """Whether this rank's share of a batch is granted and there is data to draw it from."""
+        return self._steps_ready > 0
+
+    @property
+    def _steps_ready(self) -> int:
+        return self._budget // self._batch_size if len(self._window) else 0
+
+    def agree(self, *, received: bool, stop: bool, save: bool) -> Report:
+        """Tell the other ranks how things are here, and return how they are together.
+
+        Every rank then takes the `steps` of what is returned, or none does. The arguments are the
+        report's fields of these names.
+        """
+        own = Report(
+            steps=self._steps_ready,
+            env_steps=self._unreported,
+            window_size=len(self._window),
+            received=received,
+            stop=stop,
+            save=save,
+        )
+        together = self.ranks.together(own)
+        self.env_steps += together.env_steps - own.env_steps
+        self._unreported = 0
+        return together
 
     def step(self) -> None:
         """Take one gradient step; a step whose gradient is not finite is skipped and counted."""
         config = self._config
-        self._budget -= config.batch_size
+        self._budget -= self._batch_size
         self.samples += config.batch_size
         self._optimizer.zero_grad(set_to_none=True)
-        found = self._accumulate(self.draw(config.batch_size))
+        found = self._accumulate(self.draw(self._batch_size))
         norm = torch.nn.utils.clip_grad_norm_(
             self._network.parameters(), config.max_grad_norm or math.inf
         )
-        values = dict(zip([*found, "grad_norm"], _to_floats([*found.values(), norm]), strict=True))
+        scalars = torch.stack([value.float() for value in (*found.values(), norm)])
+        # One transfer from the device; not finite on one rank is so on all.
+        averages: list[float] = self.ranks.mean(scalars).tolist()
+        values = dict(zip([*found, "grad_norm"], averages, strict=True))
         self.learner_steps += 1
         if not math.isfinite(values["grad_norm"] + values["loss"]):
             self.skipped_steps += 1
@@ -171,7 +212,11 @@ class Learner:
         )
 
     def state(self) -> dict[str, Any]:
-        """Return everything that a checkpoint must hold, in types that load without unpickling."""
+        """Return everything that a checkpoint must hold, in types that load without unpickling.
+
+        All ranks call it together; what is each rank's own is whole on rank 0 only.
+        """
+        own = {"counted": dict(self._counted), "rng": self._rng.bit_generator.state}
         return {
             "network": self._network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -181,19 +226,32 @@ class Learner:
                 "samples": self.samples,
                 "skipped_steps": self.skipped_steps,
             },
-            "counted": dict(self._counted),
-            "rng": self._rng.bit_generator.state,
             "metrics": dict(self.metrics),
+            "ranks": self.ranks.gather(own),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go on from a checkpoint; the window starts empty."""
+        """Go on from a checkpoint; the window starts empty.
+
+        What was each rank's own starts anew where the number of ranks is another.
+        """
         self.load_weights(state)
         for name, value in state["counters"].items():
             setattr(self, name, value)
-        self._counted = dict(state["counted"])
-        self._rng.bit_generator.state = state["rng"]
+        self._unreported = 0
         self.metrics = dict(state["metrics"])
+        parts = state.get("ranks", [])
+        if len(parts) != self.ranks.size:
+            logger.warning(
+                "the checkpoint is of %d ranks and there are %d now: weights, optimiser and "
+                "counters go on, the order of samples starts anew",
+                len(parts),
+                self.ranks.size,
+            )
+            return
+        own = parts[self.ranks.rank]
+        self._counted = dict(own["counted"])
+        self._rng.bit_generator.state = own["rng"]
 
     def load_weights(self, state: dict[str, Any]) -> None:
         """Go back to a checkpoint's weights and optimiser; counters and window stay."""
@@ -211,24 +269,37 @@ class Learner:
         means: dict[str, torch.Tensor] = {}
         losses: list[torch.Tensor] = []
         num_rows = len(draw.rows)
-        for part in draw.split(num_rows if size == "auto" else size):
+        parts = draw.split(num_rows if size == "auto" else size)
+        for number, part in enumerate(parts, start=1):
             batch = replace(self._window.gather(part.rows), weights=part.weights)
-            share = batch.size / num_rows
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-                output = self._forward(self._inputs(batch.observations), input_scale=self._scale)
-            output = output._replace(
-                dist_inputs=output.dist_inputs.float(),
-                value=None if output.value is None else output.value.float(),
-            )
-            loss, terms, each = self._objective(batch, output)
+            last = number == len(parts)
+            with nullcontext() if last else self.ranks.accumulate(self._replica):
+                found, each = self._backward(batch, share=batch.size / num_rows)
             losses.append(each)
-            (loss * share).backward()  # type: ignore[no-untyped-call]
-            agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)
-            found = {"loss": loss.detach(), "agreement": agreed.float().mean(), **terms}
             for name, value in found.items():
-                means[name] = value * share + means[name] if name in means else value * share
+                means[name] = value + means[name] if name in means else value
         self._sampler.update(draw.rows, torch.cat(losses))
         return means
+
+    def _backward(
+        self, batch: DistillBatch, *, share: float
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Add a micro-batch's gradient times its share.
+
+        Returns:
+            Its figures, times its share, and the loss of every sample.
+        """
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            output = self._forward(self._inputs(batch.observations), input_scale=self._scale)
+        output = output._replace(
+            dist_inputs=output.dist_inputs.float(),
+            value=None if output.value is None else output.value.float(),
+        )
+        loss, terms, each = self._objective(batch, output)
+        (loss * share).backward()  # type: ignore[no-untyped-call]
+        agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)
+        found = {"loss": loss.detach(), "agreement": agreed.float().mean(), **terms}
+        return {name: value * share for name, value in found.items()}, each
 
     def _inputs(self, observations: torch.Tensor) -> torch.Tensor:
         """Return observations as the network takes them; the window's own memory is never given."""
@@ -239,14 +310,8 @@ class Learner:
 
     def _compiled(self) -> Callable[..., NetworkOutput]:
         mode = "reduce-overhead" if self._device.type == "cuda" else None
-        compiled: Callable[..., NetworkOutput] = torch.compile(self._network, mode=mode)
+        compiled: Callable[..., NetworkOutput] = torch.compile(self._replica, mode=mode)
         return compiled
-
-
-def _to_floats(scalars: list[torch.Tensor]) -> list[float]:
-    """Fetch scalars from the device, all at once."""
-    values: list[float] = torch.stack([scalar.float() for scalar in scalars]).tolist()
-    return values
 
 
 def _computes_in_bfloat16(config: LearnerConfig, student: Policy, device: torch.device) -> bool:

@@ -1,6 +1,7 @@
 """The learner's loop: feed → learner → weights and checkpoints.
 
-Produces versions of the weights and checkpoints; waits for the feed only; publishing never waits.
+Produces versions of the weights and checkpoints; waits for the feed and, where there are several
+ranks, for the other ranks; publishing never waits. Rank 0 alone publishes, reads and writes.
 """
 
 import logging
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from common.errors import RunFailedError
 from common.weights import PolicyWeights
@@ -33,12 +35,13 @@ class TrainerStats:
     env_steps: int
     samples: int
     window_size: int
+    """Transitions in the windows of all ranks."""
     policy_version: int
     skipped_steps: int
     restores: int
     learning_rate: float
     wait_s: float
-    """Seconds spent waiting for data since the start."""
+    """Seconds spent waiting for data, here or on another rank, since the start."""
     step_s: float
     """Seconds spent in gradient steps since the start."""
     metrics: dict[str, float]
@@ -49,8 +52,8 @@ class Trainer:
 
     Args:
         learner: the learner; where `checkpoints` holds one, it goes on from there.
-        feed: where data comes from.
-        publish: takes new weights and must not wait.
+        feed: where this rank's data comes from.
+        publish: takes new weights and must not wait; called on rank 0.
         config: intervals and limits.
         checkpoints: directory of checkpoints.
     """
@@ -73,61 +76,72 @@ class Trainer:
         self._restores = 0
         self._wait_s = 0.0
         self._step_s = 0.0
-        if (state := load_newest_checkpoint(checkpoints)) is not None:
+        self._window_size = 0
+        self.stopped = False
+        """Whether all ranks agreed to stop."""
+        if (state := self._newest_checkpoint()) is not None:
             learner.load_state(state)
             # Runners may have seen versions after the checkpoint; start well above them.
             self._version = state["policy_version"] + VERSIONS_SKIPPED
         self._saved_at = time.monotonic()
-        publish(learner.weights(self._version))
+        self._publish_weights(self._version)
 
     @property
     def finished(self) -> bool:
         """Whether the run's transitions are received and trained on."""
         return self._learner.finished
 
-    def run_once(self, timeout_s: float) -> bool:
-        """Wait for one item of the feed and train on what it grants.
+    def run_once(self, timeout_s: float, *, stop: bool = False) -> bool:
+        """Take one item of the feed where this rank lacks data, and step with the other ranks.
+
+        Args:
+            timeout_s: to wait for the item at most.
+            stop: whether to stop instead; then all ranks do, before they step.
 
         Returns:
-            Whether an item came within `timeout_s`.
+            Whether an item came, to any rank.
 
         Raises:
             RunFailedError: NaN came back after every restored checkpoint.
         """
+        learner = self._learner
         started = time.monotonic()
-        item = self._feed.get(timeout_s)
-        self._wait_s += time.monotonic() - started
-        if item is None:
-            return False
-        started = time.monotonic()
-        self._learner.receive(item)
-        while self._learner.can_step:
-            self._learner.step()
-            if self._learner.bad_steps_in_a_row >= self._config.max_bad_steps:
-                self._restore()
-            if self._learner.learner_steps % self._config.publish_interval_steps == 0:
-                self._publish_weights()
-        self._step_s += time.monotonic() - started
-        if time.monotonic() - self._saved_at >= self._config.checkpoint_interval_s:
+        # With data in hand a rank waits for those without, and reads no further.
+        item = None if stop or learner.can_step else self._feed.get(timeout_s)
+        got = time.monotonic()
+        if item is not None:
+            learner.receive(item)
+        received = time.monotonic()
+        due = received - self._saved_at >= self._config.checkpoint_interval_s
+        together = learner.agree(received=item is not None, stop=stop, save=due)
+        agreed = time.monotonic()
+        self._window_size = together.window_size
+        self.stopped = together.stop
+        for _ in range(0 if together.stop else together.steps):
+            self._step()
+        self._wait_s += got - started + agreed - received
+        self._step_s += received - got + time.monotonic() - agreed
+        if together.save and (together.received or together.steps):
             self.save()
-        return True
+        return together.received
 
     def save(self) -> None:
-        """Write a checkpoint now."""
+        """Write a checkpoint now; all ranks call it together."""
         learner = self._learner
         state = learner.state() | {"policy_version": self._version}
-        save_checkpoint(
-            self._checkpoints,
-            state,
-            step=learner.learner_steps,
-            keep=self._config.checkpoints_kept,
-        )
+        if learner.ranks.rank == 0:
+            save_checkpoint(
+                self._checkpoints,
+                state,
+                step=learner.learner_steps,
+                keep=self._config.checkpoints_kept,
+            )
         self._saved_at = time.monotonic()
 
     def close(self) -> None:
         """Publish and save what is there, and stop the feed."""
         self._feed.close()
-        self._publish_weights()
+        self._publish_weights(self._version + 1)
         self.save()
 
     def stats(self) -> TrainerStats:
@@ -137,7 +151,7 @@ class Trainer:
             learner_steps=learner.learner_steps,
             env_steps=learner.env_steps,
             samples=learner.samples,
-            window_size=learner.window_size,
+            window_size=self._window_size,
             policy_version=self._version,
             skipped_steps=learner.skipped_steps,
             restores=self._restores,
@@ -147,12 +161,26 @@ class Trainer:
             metrics=dict(learner.metrics),
         )
 
-    def _publish_weights(self) -> None:
-        self._version += 1
-        self._publish(self._learner.weights(self._version))
+    def _step(self) -> None:
+        learner = self._learner
+        learner.step()
+        if learner.bad_steps_in_a_row >= self._config.max_bad_steps:
+            self._restore()
+        if learner.learner_steps % self._config.publish_interval_steps == 0:
+            self._publish_weights(self._version + 1)
+
+    def _publish_weights(self, version: int) -> None:
+        self._version = version
+        if self._learner.ranks.rank == 0:
+            self._publish(self._learner.weights(version))
+
+    def _newest_checkpoint(self) -> dict[str, Any] | None:
+        """Let rank 0 read, so that all ranks go on from the same."""
+        ranks = self._learner.ranks
+        return ranks.share(load_newest_checkpoint(self._checkpoints) if ranks.rank == 0 else None)
 
     def _restore(self) -> None:
-        state = load_newest_checkpoint(self._checkpoints)
+        state = self._newest_checkpoint()
         self._restores += 1
         bad = self._learner.bad_steps_in_a_row
         if state is None or self._restores > MAX_RESTORES:

@@ -112,3 +112,6 @@ def test_micro_batches_are_no_larger_than_the_batch(config):
         for batch_size in (16, 128, 65_536)
     }
     assert sizes == {16: {16}, 128: {32, 64, 128}, 65_536: {32, 64, 128, 256}}
+    ranks = config.learner.model_copy(update={"batch_size": 128, "num_ranks": 2})
+    forms = training_forms(ranks, student).values()
+    assert {form.micro_batch_size for form in forms} == {32, 64}

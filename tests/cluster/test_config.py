@@ -156,6 +156,25 @@ def test_the_window_must_hold_two_chunks() -> None:
         config_with(actors=actors, replay={"window": 599})
 
 
+def test_ranks_share_batches_shards_and_replay_equally() -> None:
+    actors = {"num_env_runners": 4, "num_envs_per_runner": 10, "unroll_length": 30}
+
+    def ranks(number: int, *, batch_size: int = 96, shards: int = 4, capacity: int = 1_200) -> None:
+        config_with(
+            actors=actors,
+            learner={"num_ranks": number, "batch_size": batch_size},
+            replay={"num_shards": shards, "capacity": capacity},
+        )
+
+    ranks(2)
+    with pytest.raises(ConfigError, match=r"learner: batch_size = 97 must be a multiple .* = 2:"):
+        ranks(2, batch_size=97)
+    with pytest.raises(ConfigError, match=r"replay.num_shards = 4: .* of learner.num_ranks = 3"):
+        ranks(3)
+    with pytest.raises(ConfigError, match=r"replay.capacity = 1199: .* 300 for each of 2 ranks"):
+        ranks(2, capacity=1_199)
+
+
 @pytest.mark.parametrize("name", ["a b", "", "-a", "../a", "a/b"])
 def test_a_name_that_makes_no_folder_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="name = "):
@@ -181,6 +200,9 @@ def test_the_learner_asks_for_whole_batches_of_half_a_chunk(
         actors={"num_envs_per_runner": num_envs, "unroll_length": unroll_length},
     )
     assert config.samples_per_request == expected
+    ranks = config.learner.model_copy(update={"num_ranks": 2, "batch_size": 2 * batch_size})
+    shared = config.model_copy(update={"learner": ranks})
+    assert shared.samples_per_request == expected
 
 
 @pytest.mark.parametrize(("ratio", "expected"), [(8.0, 1024), (0.5, 512), (0.1, 102), (1e-6, 1)])

@@ -156,6 +156,16 @@ def test_the_default_place_fits_two_runners_on_two_cpus(tmp_path: Path) -> None:
         prepared(config_for(tmp_path, "actors.num_env_runners=2", placed), num_cpus=2)
 
 
+def test_every_rank_of_the_learner_is_counted(tmp_path: Path) -> None:
+    ranks = ("learner.num_ranks=2", "replay.num_shards=2", "learner.num_gpus=1")
+    config = config_for(tmp_path, "actors.num_env_runners=2", *ranks)
+    check_resources(config, num_cpus=2 * 0.7 + 2 * 0.5, num_gpus=2)
+    with pytest.raises(ResourceError, match=r"2.4 CPUs \(.*2 learner ranks with 0.5 each\)"):
+        check_resources(config, num_cpus=2.3, num_gpus=2)
+    with pytest.raises(ResourceError, match="num_gpus = 1 for each of 2 ranks, and there are 1;"):
+        check_resources(config, num_cpus=9, num_gpus=1)
+
+
 def test_a_student_that_is_not_smaller_is_told_of(tmp_path: Path) -> None:
     (warning,) = prepared(load_config(tmp_path)).warnings
     assert warning == "the student (114 parameters) is not smaller than its teacher (16)"

@@ -18,7 +18,7 @@ from actors.collector import CollectorStats
 from actors.env_runner import EpisodeResult
 from actors.evaluator import EvaluationResult
 from actors.shared_inference import InferenceStats
-from cluster import ray_backend, teacher_supervisor
+from cluster import ray_backend, ray_learner, teacher_supervisor
 from cluster.prepare import Preparation, prepare
 from cluster.ray_backend import RayBackend, RaySession, _together
 from cluster.session import EvaluationJob
@@ -158,6 +158,7 @@ class Ray:
 def fake_ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
     fake = Ray()
     monkeypatch.setattr(ray_backend, "ray", fake)
+    monkeypatch.setattr(ray_learner, "ray", fake)
     return fake
 
 
@@ -274,6 +275,71 @@ def test_a_dead_learner_starts_again_and_its_former_self_is_killed(cluster: Clus
     assert second.arguments == first.arguments
     assert "run" in second.calls
     assert session.poll().restarts == 1
+
+
+def ranks(number: int) -> tuple[str, ...]:
+    shares = (f"replay.num_shards={number}", f"actors.num_env_runners={number}")
+    return (f"learner.num_ranks={number}", *shares, "actors.num_cpus_per_runner=0.2")
+
+
+def test_every_rank_reads_shards_of_its_own(cluster: Cluster) -> None:
+    cluster.start(*ranks(2), "replay.num_shards=4", "actors.num_env_runners=4")
+    first, second = (actor.arguments for actor in cluster.learners.made)
+    assert first["shards"] == cluster.shards.made[::2]
+    assert second["shards"] == cluster.shards.made[1::2]
+    assert (first["rank"], second["rank"]) == (0, 1)
+
+
+def test_a_run_of_several_ranks_has_finished_with_the_last_of_them(cluster: Cluster) -> None:
+    session = cluster.start(*ranks(2))
+    first, second = cluster.learners.made
+    first.answers["run"] = None
+    assert not session.poll().finished
+    second.answers["run"] = None
+    assert session.poll().finished
+
+
+@pytest.mark.parametrize("noticed_first", [True, False])
+def test_all_ranks_start_again_where_one_died(cluster: Cluster, noticed_first: bool) -> None:
+    session = cluster.start(*ranks(2))
+    first, second = cluster.learners.made
+    first.answers["run"] = task_error(RuntimeError("Connection closed by peer"))
+    second.die()
+    if not noticed_first:
+        second.answers["run"] = PENDING
+    assert session.poll().restarts == 1
+    assert (first.killed, second.killed) == (True, True)
+    assert [actor.arguments["rank"] for actor in cluster.learners.made] == [0, 1, 0, 1]
+    assert session.poll().restarts == 1
+
+
+def test_a_rank_that_does_not_answer_is_as_good_as_dead(cluster: Cluster) -> None:
+    session = cluster.start(*ranks(2))
+    first, second = cluster.learners.made
+    first.answers["run"] = task_error(RuntimeError("timed out"))
+    second.answers["pid"] = PENDING
+    assert session.poll().restarts == 1
+
+
+def test_what_a_rank_raises_while_all_live_ends_the_run(cluster: Cluster) -> None:
+    session = cluster.start(*ranks(2))
+    cluster.learners.made[1].answers["run"] = task_error(ValueError("bad"))
+    with pytest.raises(RunFailedError, match=r"^the learner failed: ValueError: bad$"):
+        session.poll()
+
+
+def test_a_rank_that_dies_before_all_have_met_is_seen(cluster: Cluster) -> None:
+    cluster.learners.lives = [{"stats": PENDING}, {"run": DIED, "pid": DIED}]
+    assert cluster.start(*ranks(2)).poll().restarts == 1
+
+
+def test_finish_stops_every_rank_and_abort_kills_every_rank(cluster: Cluster) -> None:
+    session = cluster.start(*ranks(2))
+    for learner in cluster.learners.made:
+        learner.answers["run"] = None
+    assert session.finish().spec.name == "trained"
+    assert stopped(cluster, *cluster.learners.made) == [True, True]
+    assert all(actor.killed for actor in cluster.all)
 
 
 def test_a_learner_that_dies_too_often_ends_the_run(cluster: Cluster) -> None:

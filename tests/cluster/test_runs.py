@@ -215,6 +215,67 @@ def test_a_killed_shared_teacher_comes_back_and_the_run_goes_on(
         session.abort()
 
 
+TWO_RANKS = (
+    "learner.num_ranks=2",
+    "replay.num_shards=2",
+    "actors.num_env_runners=2",
+    "actors.num_cpus_per_runner=0.5",
+)
+
+
+@pytest.mark.ray
+def test_a_run_with_two_ranks_reaches_its_teacher(tmp_path: Path, ray_backend: Backend) -> None:
+    config = load_config(tmp_path, *TWO_RANKS)
+    outcome = run(config, tmp_path / "run", ray_backend)
+    assert_complete(tmp_path / "run", outcome, config)
+
+
+@pytest.mark.ray
+def test_ranks_go_on_from_the_checkpoint_where_one_is_killed(
+    tmp_path: Path, ray_backend: Backend
+) -> None:
+    from cluster.ray_backend import RaySession
+
+    checkpoints = tmp_path / "checkpoints"
+    config = load_config(
+        tmp_path, "total_env_steps=10_000_000", "learner.checkpoint_interval_s=0.5", *TWO_RANKS
+    )
+    preparation = prepare(config, num_cpus=2, num_gpus=0)
+    session = ray_backend.distil(preparation, cartpole_teacher(), checkpoints)
+    assert isinstance(session, RaySession)
+
+    def poll_until(condition: Callable[[Snapshot], bool]) -> Snapshot:
+        deadline = time.monotonic() + 60
+        while not condition(found := session.poll()):
+            assert time.monotonic() < deadline, "nothing happened in a minute"
+        return found
+
+    try:
+        poll_until(lambda _: any(checkpoints.glob("step-*")))
+        saved = max(int(path.name.removeprefix("step-")) for path in checkpoints.glob("step-*"))
+        first, second = (session.learner_pid(rank) for rank in (0, 1))
+        os.kill(second, signal.SIGKILL)
+        poll_until(lambda found: found.restarts > 0)
+        assert {first, second}.isdisjoint(session.learner_pid(rank) for rank in (0, 1))
+        last = poll_until(lambda found: found.trainer.learner_steps > saved + 100)
+        assert last.restarts == 1
+        assert last.trainer.env_steps <= sum(shard.inserted for shard in last.shards)
+        assert sum(shard.duplicates for shard in last.shards) == 0
+        assert session.finish().spec.name == "balance-student"
+    finally:
+        session.abort()
+
+
+def test_one_process_takes_the_steps_of_all_ranks(tmp_path: Path) -> None:
+    config = load_config(tmp_path, "total_env_steps=2_000", *TWO_RANKS)
+    session = LocalBackend().distil(
+        prepare(config, num_cpus=2, num_gpus=0), cartpole_teacher(), tmp_path / "checkpoints"
+    )
+    while not (last := session.poll()).finished:
+        pass
+    assert last.trainer.samples == last.trainer.learner_steps * config.learner.batch_size > 0
+
+
 def started(folder: Path, *args: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", "from cluster.cli import main; main()", *args],

@@ -225,11 +225,11 @@ def test_chunks_that_come_again_are_trained_on_and_not_counted():
     learner = make_learner(capacity=60)
     chunks = [make_chunk(sequence=sequence) for sequence in range(3)]
     learner.receive(item(*chunks[1:], first=1))
-    before, counted = learner.env_steps, dict(learner.state()["counted"])
+    before, counted = learner.env_steps, dict(learner.state()["ranks"][0]["counted"])
     again = FeedItem(epoch="a", granted=7, first_chunk=3, chunks=[], revisited=[chunks[0]])
     learner.receive(again)
     assert learner.env_steps == before
-    assert learner.state()["counted"] == counted == {"a": 3}
+    assert learner.state()["ranks"][0]["counted"] == counted == {"a": 3}
     rewards = set(learner.gather(learner.draw(1_000).rows).rewards.tolist())
     assert rewards >= set(chunks[0].rewards[chunks[0].valid].tolist())
 
@@ -394,3 +394,17 @@ def test_the_seed_decides_what_is_drawn():
     for name, tensor in first.items():
         assert torch.equal(tensor, again[name])
     assert any(not torch.equal(tensor, other[name]) for name, tensor in first.items())
+
+
+def test_a_checkpoint_of_other_ranks_gives_all_but_the_order_of_samples(caplog):
+    learner = make_learner()
+    learner.receive(item(make_chunk()))
+    train(learner, 3)
+    state = learner.state()
+    other = make_learner(student_seed=7)
+    untouched = other.state()["ranks"]
+    other.load_state(state | {"ranks": state["ranks"] * 2})
+    assert "the checkpoint is of 2 ranks and there are 1 now" in caplog.text
+    assert_same_weights(other, weights_of(learner))
+    assert other.state()["counters"] == state["counters"]
+    assert other.state()["ranks"] == untouched

@@ -1,0 +1,131 @@
+"""A rank of the learner as a Ray actor; `cluster.ray_learner` supervises them."""
+
+import os
+import threading
+from collections.abc import Collection
+from concurrent.futures import Future
+from pathlib import Path
+
+import ray
+
+from cluster.assembly import build_readers, build_trainer
+from cluster.config import RunConfig
+from cluster.placement import build_labeller
+from cluster.ray_actors import Handle, PolicyBytes, remote
+from common.policies.policy import policy_from_bytes, policy_to_bytes
+from common.policies.spec import DistKind
+from common.replay.shard import ReplaySample
+from common.threads import set_threads
+from learners.feed import PrefetchFeed
+from learners.labeller import Labeller
+from learners.ranks import ALONE, GLOO, NCCL, Address, Ranks, join, open_meeting
+from learners.trainer import Trainer, TrainerStats
+
+
+class LearnerActor:
+    """A rank of the learner and its loop; `run` comes first, and the ranks meet in it."""
+
+    def __init__(
+        self,
+        recipe: str,
+        student: PolicyBytes,
+        teacher_dist: DistKind,
+        *,
+        rank: int,
+        teacher: PolicyBytes | None,
+        store: Handle,
+        shards: list[Handle],
+        checkpoints: Path,
+    ) -> None:
+        set_threads(1)
+        self._config = RunConfig.model_validate_json(recipe)
+        self._student = policy_from_bytes(*student)
+        self._teacher_dist = teacher_dist
+        self._rank = rank
+        self._teacher = teacher
+        self._store = store
+        self._shards = shards
+        self._checkpoints = checkpoints
+        self._meeting: object = None
+        self._stop = threading.Event()
+        self._trainer: Future[Trainer] = Future()
+
+    def open_meeting(self) -> Address:
+        """Open, on rank 0, the place where all ranks meet."""
+        host: str = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+        self._meeting, address = open_meeting(host)
+        return address
+
+    def run(self, meeting: Address | None) -> None:
+        """Train until the run's transitions are used up, or until `stop` on any rank.
+
+        Args:
+            meeting: where the ranks meet, or None for a single one.
+        """
+        try:
+            trainer = self._build(meeting)
+        except BaseException as error:
+            self._trainer.set_exception(error)
+            raise
+        self._trainer.set_result(trainer)
+        while not trainer.stopped and not trainer.finished:
+            trainer.run_once(0.5, stop=self._stop.is_set())
+        trainer.close()
+
+    def stop(self) -> None:
+        """End `run` after the answer in hand."""
+        self._stop.set()
+
+    def stats(self) -> TrainerStats:
+        """Return the counters, once `run` has started."""
+        return self._trainer.result().stats()
+
+    def student(self) -> PolicyBytes:
+        """Return the student as it is; call it when `run` has ended."""
+        return policy_to_bytes(self._student)
+
+    def pid(self) -> int:
+        """Return the process id."""
+        return os.getpid()
+
+    def _build(self, meeting: Address | None) -> Trainer:
+        config, store = self._config, self._store
+        ranks: Ranks = ALONE
+        if meeting is not None:
+            # NCCL wants a whole GPU for each rank; those that share one average over the host.
+            backend = NCCL if config.learner.num_gpus >= 1 else GLOO
+            size = config.learner.num_ranks
+            ranks = join(meeting, rank=self._rank, size=size, backend=backend)
+        sources = [_RemoteShard(shard) for shard in self._shards]
+        # A teacher comes along where the learner labels.
+        labeller: Labeller | None = None
+        if self._teacher is not None:
+            labeller = build_labeller(config, policy_from_bytes(*self._teacher))
+        return build_trainer(
+            config,
+            student=self._student,
+            teacher_dist=self._teacher_dist,
+            feed=PrefetchFeed(
+                build_readers(config, list(sources), labeller), queue_size=config.answers_ready
+            ),
+            publish=lambda weights: store.publish.remote(weights),
+            checkpoints=self._checkpoints,
+            ranks=ranks,
+        )
+
+
+class _RemoteShard:
+    """A shard actor as a `ChunkSource`."""
+
+    def __init__(self, shard: Handle) -> None:
+        self._shard = shard
+
+    def sample(
+        self, *, cursor: int, num_samples: int, held: Collection[int]
+    ) -> ReplaySample | None:
+        """Ask and wait."""
+        answer: ReplaySample | None = ray.get(self._shard.sample.remote(cursor, num_samples, held))
+        return answer
+
+
+RAY_LEARNER = remote(LearnerActor, max_concurrency=2)
