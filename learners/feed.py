@@ -22,7 +22,7 @@ from common.replay.shard import ReplaySample
 from common.trajectory import TrajectoryChunk
 
 QUEUE_SIZE = 2
-"""Answers held ready; each is at most a few chunks."""
+"""Answers held ready, unless a batch needs more; each is at most a few chunks."""
 
 
 class ChunkSource(Protocol):
