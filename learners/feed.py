@@ -24,7 +24,7 @@ from common.trajectory import TrajectoryChunk
 from learners.labeller import Labeller
 
 QUEUE_SIZE = 2
-"""Answers held ready; each is at most a few chunks."""
+"""Answers held ready, unless a batch needs more; each is at most a few chunks."""
 
 
 class ChunkSource(Protocol):
