@@ -21,6 +21,7 @@ import math
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from multiprocessing import get_context
@@ -73,6 +74,10 @@ class Judge:
         ]
         return [value for found in parts for value in found.result().returns]
 
+    def close(self) -> None:
+        """End the processes that play."""
+        self._pool.shutdown()
+
     @cached_property
     def _references(self) -> tuple[list[float], list[float]]:
         return self.returns(self.preparation.teacher), self.returns(None)
@@ -124,6 +129,21 @@ def find(road: Road, students: list[Student], begun_s: float, judge: Judge, shar
     )
 
 
+def measure(name: str, args: argparse.Namespace, judge: Judge) -> Answer:
+    """Run one road, let its students play, and say when it got there."""
+    with tempfile.TemporaryDirectory() as folder:
+        road = ROADS[name](args.recipe, args.set, Path(folder))
+        begun_s = road.run(every=args.every, limit=args.limit)
+        answer = find(road, road.students(), begun_s, judge, args.share)
+    when = "not reached" if answer.seconds is None else f"{answer.seconds:.0f} s"
+    print(
+        f"{name:10} {100 * args.share:g} %: {when} ({answer.env_steps} transitions; distilling "
+        f"from {begun_s:.0f} s on, {answer.transitions_per_s:.0f} transitions/s)",
+        flush=True,
+    )
+    return answer
+
+
 def main() -> None:
     """Run both roads in turn and print when each got there."""
     parser = argparse.ArgumentParser(
@@ -140,25 +160,15 @@ def main() -> None:
     parser.add_argument("--roads", nargs="+", choices=list(ROADS), default=list(ROADS))
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    judge = Judge(args.recipe, args.set, episodes=args.episodes, workers=args.workers)
     answers: list[Answer] = []
-    for _ in range(args.rounds):
-        for name in args.roads:
-            with tempfile.TemporaryDirectory() as folder:
-                road = ROADS[name](args.recipe, args.set, Path(folder))
-                begun_s = road.run(every=args.every, limit=args.limit)
-                answers.append(find(road, road.students(), begun_s, judge, args.share))
-            answer = answers[-1]
-            when = "not reached" if answer.seconds is None else f"{answer.seconds:.0f} s"
-            print(
-                f"{name:10} {100 * args.share:g} %: {when} ({answer.env_steps} transitions; "
-                f"distilling from {begun_s:.0f} s on, {answer.transitions_per_s:.0f} "
-                f"transitions/s)",
-                flush=True,
-            )
-            if args.out is not None:
-                tree = [asdict(found) for found in answers]
-                args.out.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
+    games = {"episodes": args.episodes, "workers": args.workers}
+    with closing(Judge(args.recipe, args.set, **games)) as judge:
+        for _ in range(args.rounds):
+            for name in args.roads:
+                answers.append(measure(name, args, judge))
+                if args.out is not None:
+                    tree = [asdict(answer) for answer in answers]
+                    args.out.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")
     for name in args.roads:
         times = [a.seconds or math.inf for a in answers if a.road == name]
         print(f"median of {name:10} {median(times):.0f} s")
