@@ -23,10 +23,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
-
-import numpy as np
 
 from cluster.prepare import prepare
 from cluster.ray_backend import POLL_S, RayBackend
@@ -95,8 +94,10 @@ def observe(session: Session, num_runners: int, seconds: float) -> dict[str, flo
         polls.append(1e3 * (time.monotonic() - before - POLL_S))
         seen.append((time.monotonic() - started, snapshot))
         traffic.update()
+    if seen[-1][1].restarts:
+        sys.exit(f"{seen[-1][1].restarts} actors died and started again: nothing to compare")
     elapsed, cpu = time.monotonic() - started, processor.by_role()
-    rate = slope(seen, "env_steps")
+    rate = growth_per_s(seen, "env_steps")
     transitions = rate * elapsed
     shards = seen[-1][1].shards
     lags = [s.trainer.policy_version - c.policy_version for _, s in seen for c in s.collectors]
@@ -105,7 +106,7 @@ def observe(session: Session, num_runners: int, seconds: float) -> dict[str, flo
         "seconds": elapsed,
         "transitions_per_s": rate,
         "transitions_per_s_per_runner": rate / num_runners,
-        "chunks_per_1000_transitions": 1e3 * slope(seen, "chunks") / rate,
+        "chunks_per_1000_transitions": 1e3 * growth_per_s(seen, "chunks") / rate,
         "controller_calls_per_1000_transitions": 1e3 * calls / transitions,
         "replay_bytes_per_transition": sum(shard.num_bytes for shard in shards)
         / sum(shard.transitions for shard in shards),
@@ -116,7 +117,7 @@ def observe(session: Session, num_runners: int, seconds: float) -> dict[str, flo
         "poll_ms_max": max(polls),
         "policy_lag_versions_median": median(lags),
         "policy_lag_versions_max": max(lags),
-        "runner_wait_share": slope(seen, "wait_s") / num_runners,
+        "runner_wait_share": growth_per_s(seen, "wait_s") / num_runners,
         "restarts": seen[-1][1].restarts,
     }
     for role, spent in cpu.items():
@@ -129,10 +130,20 @@ def observe(session: Session, num_runners: int, seconds: float) -> dict[str, flo
     return figures
 
 
-def slope(seen: list[tuple[float, Snapshot]], counter: str) -> float:
-    """Fit a line through a counter's sum over all collectors: its growth a second."""
-    totals = [sum(getattr(c, counter) for c in snapshot.collectors) for _, snapshot in seen]
-    return float(np.polyfit([t for t, _ in seen], totals, 1)[0])
+def growth_per_s(seen: list[tuple[float, Snapshot]], counter: str) -> float:
+    """Return how fast a collectors' counter grows, all runners together.
+
+    Counters move a chunk at a time: each runner's rate is taken from its first to its last chunk.
+    """
+    total = 0.0
+    for number in range(len(seen[0][1].collectors)):
+        series = [(t, snapshot.collectors[number]) for t, snapshot in seen]
+        moved = [b for a, b in pairwise(series) if a[1].chunks != b[1].chunks]
+        if len(moved) < 2:
+            sys.exit(f"env runner {number} gave fewer than two chunks: measure for longer")
+        (begin, first), (end, last) = moved[0], moved[-1]
+        total += (getattr(last, counter) - getattr(first, counter)) / (end - begin)
+    return total
 
 
 def show(row: dict[str, float], first: dict[str, float]) -> None:

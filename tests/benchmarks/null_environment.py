@@ -2,7 +2,7 @@
 
 `tests.benchmarks.null_environment:StillhouseNull-v0`: observations are noise, episodes have a
 fixed length, and every copy takes one step each `period_s` seconds, asleep in between, so that
-many env runners can share few cores. A copy that comes late does not hurry afterwards.
+many env runners can share few cores. A copy that comes late makes up for one step, no more.
 """
 
 import time
@@ -59,7 +59,7 @@ class NullEnvironment(gymnasium.Env[npt.NDArray[np.float32], np.int64]):
         now = time.monotonic()
         if self._due - now > SHORTEST_SLEEP_S:
             time.sleep(self._due - now)
-        self._due = max(self._due, now) + self._period_s
+        self._due = max(self._due + self._period_s, now)
 
 
 gymnasium.register("StillhouseNull-v0", entry_point=f"{__name__}:NullEnvironment")
