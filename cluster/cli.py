@@ -166,6 +166,9 @@ def bench(
     overrides: Overrides = None,
     seconds: Annotated[float, typer.Option(min=1.0, help="Of an end-to-end measurement.")] = 20.0,
     rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 5,
+    parts_only: Annotated[
+        bool, typer.Option("--parts-only", help="Leave the end-to-end measurements out.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Write all figures there, as JSON.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -187,6 +190,7 @@ def bench(
         num_cores=num_cpus_here(),
         seconds=seconds,
         rounds=rounds,
+        with_whole=not parts_only,
         say=lambda text: errors.print(text, markup=False),
     )
     if out is not None:

@@ -1,9 +1,10 @@
 """The parts of a recipe, each measured alone in this process on one computing thread.
 
-A part is set up once; `measure(seconds)` then works for about so long and returns units a second.
-`cluster.bench.report` interleaves the parts, so that a machine that drifts drifts for all of them.
+A part is set up once and then works in slices of time, in turn with the others, so that a machine
+that drifts drifts for all of them.
 """
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -37,6 +38,9 @@ from learners.learner import Learner
 MIN_WINDOW = 16_384
 """Transitions of real play that the learner's parts work on."""
 
+SLICE_S = 0.1
+"""Seconds that a part works before it is another's turn."""
+
 STEPS_APART = 2
 """Steps between two rows of real observations."""
 
@@ -52,12 +56,24 @@ class Part:
     work: Callable[[], float]
     """Does a piece of work and returns how many units it was."""
 
-    def measure(self, seconds: float) -> float:
-        """Work for about `seconds` and return units a second."""
-        units, started = 0.0, time.perf_counter()
-        while (elapsed := time.perf_counter() - started) < seconds:
-            units += self.work()
-        return units / elapsed
+
+def measure_in_turn(parts: list[Part], seconds: float) -> dict[str, float]:
+    """Let the parts work in turn, a slice of time each, and return units a second by name.
+
+    Args:
+        parts: what to measure.
+        seconds: that each part works in all, at least a piece of work.
+    """
+    units = dict.fromkeys((part.name for part in parts), 0.0)
+    spent = dict.fromkeys(units, 0.0)
+    while waiting := [part for part in parts if spent[part.name] < seconds]:
+        for part in waiting:
+            part.work()  # the part before left its own data in the caches
+            started = time.perf_counter()
+            while (elapsed := time.perf_counter() - started) < SLICE_S:
+                units[part.name] += part.work()
+            spent[part.name] += elapsed
+    return {name: units[name] / spent[name] for name in units}
 
 
 class _Silent(InferencePolicy):
@@ -244,17 +260,18 @@ def _training(
     auto = config.learner.model_copy(update={"micro_batch_size": "auto", "layout": "auto"})
     for name, candidate in training_forms(auto, student).items():
         yield Part(f"training_step {name}", "samples", step(filled(candidate)))
-    rows = learner.draw(size).rows
-    batch = learner.gather(rows).observations
+    batch = learner.gather(learner.draw(size).rows).observations
     moved = batch.numel() * batch.element_size()
-    source, target = batch.clone(), torch.empty_like(batch)
+    # As much memory as the planes of the window's transitions take, so that both read from afar.
+    memory = batch.repeat(max(1, MIN_WINDOW // (4 * size)), *([1] * (batch.ndim - 1)))
+    places = itertools.cycle(torch.split(memory, size))
 
     def gather() -> float:
         learner.gather(learner.draw(size).rows)
         return moved
 
     def copy_bytes() -> float:
-        target.copy_(source)
+        next(places).clone()
         return moved
 
     yield Part("gather", "bytes", gather)

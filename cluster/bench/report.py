@@ -27,7 +27,7 @@ from typing import Any
 
 from rich.table import Table
 
-from cluster.bench.parts import Part, build_parts, resolve_on_play
+from cluster.bench.parts import Part, build_parts, measure_in_turn, resolve_on_play
 from cluster.config import RunConfig
 from cluster.prepare import Preparation, prepare
 from cluster.session import Backend, Session, Snapshot
@@ -39,8 +39,8 @@ SETTLE_S = 5.0
 START_TIMEOUT_S = 180.0
 ENDLESS = 10**12
 
-PART_SHARE = 25.0
-"""A part is measured for this fraction of an end-to-end measurement, before each of them."""
+PART_SHARE = 30.0
+"""A part works for this fraction of an end-to-end measurement, before and after each of them."""
 
 IDLE = 1e-6
 """Samples per insert at which the learner has next to nothing to do."""
@@ -61,33 +61,64 @@ class BenchReport:
     whole: Samples
 
     def figures(self) -> dict[str, float]:
-        """Return medians and ratios by the names that programs read."""
-        parts = {name: statistics.median(values) for name, values in self.parts.items()}
-        whole = {name: statistics.median(values) for name, values in self.whole.items()}
-        r = self.config.replay.samples_per_insert
-        acting = sum(
-            1 / parts[name] for name in ("environment", "teacher_forward", "student_forward")
-        )
-        training = r / parts["training_step"]
-        return {
-            "transitions_per_s": whole["transitions_per_s"],
-            "samples_per_s": whole["samples_per_s"],
-            "efficiency": whole["transitions_per_s"] * (acting + training) / self.num_cores,
-            "overlap": whole["split_transitions_per_s"]
-            / min(whole["split_collectors_alone_per_s"], 1 / training),
-            "overlap_shared": whole["transitions_per_s"]
-            / min(whole["collectors_alone_per_s"], 1 / training),
-            "overlap_shared_ceiling": acting / (acting + training),
-            "collector": parts["env_runner_without_networks"] / parts["environment"],
-            "inference": parts["teacher_forward"] / _best(parts, "teacher_forward "),
-            "training_step": parts["training_step"] / _best(parts, "training_step "),
-            "bytes_per_transition": whole["bytes_per_transition"],
-            "gather": parts["gather"] / parts["memcpy"],
-            "data_wait": whole["data_wait"],
-            "samples_per_insert": whole["samples_per_insert"],
-            "learner_wait": whole["learner_wait"],
-            "env_runner_wait": whole["env_runner_wait"],
+        """Return medians over the rounds by the names that programs read.
+
+        Ratios are taken of what was measured in the same round. Without a whole, only those of
+        the parts are given.
+        """
+        figures = {
+            "collector": self._ratio("env_runner_without_networks", "environment"),
+            "inference": self._ratio("teacher_forward", self._best("teacher_forward ")),
+            "training_step": self._ratio("training_step", self._best("training_step ")),
+            "gather": self._ratio("gather", "memcpy"),
         }
+        return figures | (self._figures_of_the_whole() if self.whole else {})
+
+    def _figures_of_the_whole(self) -> dict[str, float]:
+        whole, cores = self.whole, self.num_cores
+        acting, training = self._core_seconds()
+        total = [a + t for a, t in zip(acting, training, strict=True)]
+        found = {
+            "efficiency": _products(whole["transitions_per_s"], total, 1 / cores),
+            "overlap": _overlap(
+                whole["split_transitions_per_s"], whole["split_collectors_alone_per_s"], training
+            ),
+            "overlap_shared": _overlap(
+                whole["transitions_per_s"], whole["collectors_alone_per_s"], training
+            ),
+            "overlap_shared_ceiling": [a / t for a, t in zip(acting, total, strict=True)],
+        }
+        same = (
+            "transitions_per_s",
+            "samples_per_s",
+            "bytes_per_transition",
+            "data_wait",
+            "samples_per_insert",
+            "learner_wait",
+            "env_runner_wait",
+        )
+        found |= {name: whole[name] for name in same}
+        return {name: statistics.median(values) for name, values in found.items()}
+
+    def _core_seconds(self) -> tuple[list[float], list[float]]:
+        """Return core-seconds a transition, round by round: acting (n), training (r·l)."""
+        r = self.config.replay.samples_per_insert
+        names = ("environment", "teacher_forward", "student_forward")
+        acting = [sum(1 / self.parts[name][i] for name in names) for i in range(self.num_rounds)]
+        return acting, [r / speed for speed in self.parts["training_step"]]
+
+    @property
+    def num_rounds(self) -> int:
+        """Rounds measured."""
+        return len(self.parts["environment"])
+
+    def _ratio(self, part: str, other: str) -> float:
+        pairs = zip(self.parts[part], self.parts[other], strict=True)
+        return statistics.median(a / b for a, b in pairs)
+
+    def _best(self, prefix: str) -> str:
+        named = [name for name in self.parts if name.startswith(prefix)]
+        return max(named, key=lambda name: statistics.median(self.parts[name]))
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures and every round behind them."""
@@ -121,6 +152,7 @@ def run_bench(
     num_cores: int,
     seconds: float,
     rounds: int,
+    with_whole: bool,
     say: Callable[[str], None],
 ) -> BenchReport:
     """Measure parts and whole in turn.
@@ -132,6 +164,7 @@ def run_bench(
         num_cores: cores that the whole may use.
         seconds: of each end-to-end measurement; a part gets a part of it.
         rounds: how often everything is measured.
+        with_whole: whether to run end to end, which takes most of the time, or the parts only.
         say: told what is being measured.
     """
     parts: Samples = {}
@@ -142,20 +175,25 @@ def run_bench(
         say(line)
     config = resolved.preparation.config
     built: list[Part] = list(build_parts(resolved.preparation, teacher, resolved.observations))
-    sessions = _sessions(config, num_cores)
+    sessions = _sessions(config, num_cores) if with_whole else {}
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")
-        backend = make_backend()
+        measured = [measure_in_turn(built, seconds / PART_SHARE)]
+        backend = make_backend() if sessions else None
         try:
             for name, (changed, figures) in sessions.items():
-                say(f"  parts, then {name}")
-                for part in built:
-                    parts.setdefault(part.name, []).append(part.measure(seconds / PART_SHARE))
+                assert backend is not None
+                say(f"  {name}")
                 watched = _watch(changed, teacher, backend, seconds)
                 for figure, value in figures(watched).items():
                     whole.setdefault(figure, []).append(value)
+                measured.append(measure_in_turn(built, seconds / PART_SHARE))
         finally:
-            backend.close()
+            if backend is not None:
+                backend.close()
+        for part in built:
+            middle = statistics.median(speeds[part.name] for speeds in measured)
+            parts.setdefault(part.name, []).append(middle)
     return BenchReport(config=config, num_cores=num_cores, parts=parts, whole=whole)
 
 
@@ -206,8 +244,14 @@ def _road_figures(window: "_Window") -> dict[str, float]:
     }
 
 
-def _best(parts: dict[str, float], prefix: str) -> float:
-    return max(speed for name, speed in parts.items() if name.startswith(prefix))
+def _products(values: list[float], others: list[float], factor: float) -> list[float]:
+    return [a * b * factor for a, b in zip(values, others, strict=True)]
+
+
+def _overlap(whole: list[float], collectors: list[float], training: list[float]) -> list[float]:
+    """Return end to end ÷ the slower of both sides alone, round by round."""
+    sides = zip(whole, collectors, training, strict=True)
+    return [both / min(collected, 1 / trained) for both, collected, trained in sides]
 
 
 @dataclass(frozen=True, slots=True)

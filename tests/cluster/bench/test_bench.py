@@ -1,11 +1,14 @@
 """The bench measures real work, and its figures follow from its parts by their definitions."""
 
+import itertools
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cluster.bench.parts import Part, build_parts, real_observations
+from cluster.bench.parts import Part, build_parts, measure_in_turn, real_observations
 from cluster.bench.report import BenchReport, run_bench
 from cluster.prepare import Preparation, prepare
 from cluster.session import Backend
@@ -41,27 +44,34 @@ def test_every_part_does_work_that_can_be_measured(preparation: Preparation) -> 
     observations = real_observations(preparation, teacher, 64)
     assert observations.shape == (64, 4)
     parts = build_parts(preparation, teacher, observations)
-    speeds = {part.name: part.measure(0.02) for part in parts}
+    speeds = measure_in_turn(list(parts), 0.02)
     assert {"environment", "env_runner", "teacher_forward", "training_step"} <= speeds.keys()
     assert all(speed > 0 for speed in speeds.values()), speeds
     assert speeds["env_runner"] < speeds["environment"] * 1.5
 
 
-def test_a_part_counts_units_by_the_second() -> None:
-    ticks: list[int] = []
+def test_parts_work_in_turn_and_count_units_by_the_second() -> None:
+    order: list[str] = []
 
-    def work() -> float:
-        ticks.append(1)
-        return 3.0
+    def work(name: str, units: float, pause_s: float) -> Callable[[], float]:
+        def call() -> float:
+            order.append(name)
+            time.sleep(pause_s)
+            return units
 
-    seconds = 0.05
-    speed = Part("p", "units", work).measure(seconds)
-    assert speed <= 3.0 * len(ticks) / seconds
+        return call
+
+    parts = [Part("a", "units", work("a", 3.0, 0.01)), Part("b", "units", work("b", 1.0, 0.02))]
+    speeds = measure_in_turn(parts, 0.15)
+    assert 0 < speeds["a"] <= 3.0 / 0.01
+    assert 0 < speeds["b"] <= 1.0 / 0.02
+    turns = [name for name, _ in itertools.groupby(order)]
+    assert turns == ["a", "b", "a", "b"]
 
 
 def test_the_figures_follow_their_definitions(preparation: Preparation) -> None:
     parts = {
-        "environment": [2_000.0, 2_000.0, 9_000.0],
+        "environment": [2_000.0],
         "env_runner_without_networks": [1_900.0],
         "teacher_forward": [8_000.0],
         "student_forward": [16_000.0],
@@ -98,6 +108,25 @@ def test_the_figures_follow_their_definitions(preparation: Preparation) -> None:
     assert figures["gather"] == pytest.approx(0.5)
 
 
+def test_ratios_are_of_the_same_round(preparation: Preparation) -> None:
+    """A machine that is slow for a whole round changes no ratio."""
+    parts = {
+        "environment": [2_000.0, 200.0, 1_000.0],
+        "env_runner_without_networks": [1_800.0, 190.0, 990.0],
+        "teacher_forward": [4.0, 8.0, 1.0],
+        "teacher_forward one": [5.0, 10.0, 1.0],
+        "teacher_forward other": [1.0, 1.0, 1.0],
+        "training_step": [1.0, 2.0, 3.0],
+        "training_step one": [1.0, 2.0, 3.0],
+        "gather": [1.0, 2.0, 6.0],
+        "memcpy": [2.0, 4.0, 6.0],
+    }
+    report = BenchReport(config=preparation.config, num_cores=2, parts=parts, whole={})
+    assert report.figures() == pytest.approx(
+        {"collector": 0.95, "inference": 0.8, "training_step": 1.0, "gather": 0.5}
+    )
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_round_on_ray_gives_every_figure(preparation: Preparation, ray_backend: Backend) -> None:
@@ -119,6 +148,7 @@ def test_a_round_on_ray_gives_every_figure(preparation: Preparation, ray_backend
         num_cores=2,
         seconds=2.0,
         rounds=1,
+        with_whole=True,
         say=said.append,
     )
     figures = json.loads(json.dumps(report.as_json()))
