@@ -20,7 +20,7 @@ from cluster.local_backend import LocalBackend
 from cluster.prepare import prepare
 from cluster.progress import PlainReporter
 from cluster.run_directory import RunDirectory, create_run_directory
-from cluster.session import Backend, Snapshot
+from cluster.session import Backend, Session, Snapshot
 from common.errors import RunFailedError
 from common.policies.policy import load_policy
 from tests.cartpole import cartpole_teacher, load_config, save_cartpole_teacher, write_recipe
@@ -152,22 +152,16 @@ def test_killed_actors_come_back_and_nothing_is_counted_twice(
     session = ray_backend.distil(preparation, cartpole_teacher(), tmp_path / "checkpoints")
     assert isinstance(session, RaySession)
 
-    def poll_until(condition: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
-        while not condition():
-            assert time.monotonic() < deadline, "nothing happened in a minute"
-            session.poll()
-
     try:
-        poll_until(lambda: session.poll().trainer.env_steps > 2_000)
+        poll_until(session, lambda found: found.trainer.env_steps > 2_000)
         os.kill(session.runner_pid(0), signal.SIGKILL)
-        poll_until(lambda: session.poll().restarts == 1)
+        poll_until(session, lambda found: found.restarts == 1)
         before = session.poll().trainer.env_steps
-        poll_until(lambda: session.poll().trainer.env_steps > before)
-        poll_until(lambda: any((tmp_path / "checkpoints").glob("step-*")))
+        poll_until(session, lambda found: found.trainer.env_steps > before)
+        poll_until(session, lambda _: any((tmp_path / "checkpoints").glob("step-*")))
         os.kill(session.learner_pid(), signal.SIGKILL)
-        poll_until(lambda: session.poll().restarts == 2)
-        poll_until(lambda: session.poll().trainer.env_steps > before)
+        poll_until(session, lambda found: found.restarts == 2)
+        poll_until(session, lambda found: found.trainer.env_steps > before)
         last = session.poll()
         assert last.trainer.env_steps <= sum(shard.inserted for shard in last.shards)
         assert sum(shard.duplicates for shard in last.shards) == 0
@@ -190,24 +184,21 @@ def test_a_killed_shared_teacher_comes_back_and_the_run_goes_on(
     preparation = prepare(config, num_cpus=2, num_gpus=0)
     session = ray_backend.distil(preparation, cartpole_teacher(), tmp_path / "checkpoints")
 
-    def poll_until(condition: Callable[[Snapshot], bool]) -> Snapshot:
-        deadline = time.monotonic() + 60
-        while not condition(snapshot := session.poll()):
-            assert time.monotonic() < deadline, "nothing happened in a minute"
-        return snapshot
-
     try:
-        (first,) = poll_until(lambda snapshot: snapshot.trainer.env_steps > 2_000).inference
+        (first,) = poll_until(
+            session, lambda snapshot: snapshot.trainer.env_steps > 2_000
+        ).inference
         for life in (1, 2):
             (killed,) = session.poll().inference
             os.kill(killed.pid, signal.SIGKILL)
-            back = poll_until(lambda snapshot, life=life: snapshot.restarts == life)
+            back = poll_until(session, lambda snapshot, life=life: snapshot.restarts == life)
             poll_until(
+                session,
                 lambda snapshot, back=back: (
                     snapshot.trainer.env_steps > back.trainer.env_steps + 2_000
-                )
+                ),
             )
-        last = poll_until(lambda snapshot: snapshot.inference[0].num_rows > 0)
+        last = poll_until(session, lambda snapshot: snapshot.inference[0].num_rows > 0)
         assert last.inference[0].life != first.life
         assert [collector.incarnation for collector in last.collectors] == [0]
         assert sum(shard.duplicates for shard in last.shards) == 0
@@ -244,20 +235,14 @@ def test_ranks_go_on_from_the_checkpoint_where_one_is_killed(
     session = ray_backend.distil(preparation, cartpole_teacher(), checkpoints)
     assert isinstance(session, RaySession)
 
-    def poll_until(condition: Callable[[Snapshot], bool]) -> Snapshot:
-        deadline = time.monotonic() + 60
-        while not condition(found := session.poll()):
-            assert time.monotonic() < deadline, "nothing happened in a minute"
-        return found
-
     try:
-        poll_until(lambda _: any(checkpoints.glob("step-*")))
+        poll_until(session, lambda _: any(checkpoints.glob("step-*")))
         saved = max(int(path.name.removeprefix("step-")) for path in checkpoints.glob("step-*"))
         first, second = (session.learner_pid(rank) for rank in (0, 1))
         os.kill(second, signal.SIGKILL)
-        poll_until(lambda found: found.restarts > 0)
+        poll_until(session, lambda found: found.restarts > 0)
         assert {first, second}.isdisjoint(session.learner_pid(rank) for rank in (0, 1))
-        last = poll_until(lambda found: found.trainer.learner_steps > saved + 100)
+        last = poll_until(session, lambda found: found.trainer.learner_steps > saved + 100)
         assert last.restarts == 1
         assert last.trainer.env_steps <= sum(shard.inserted for shard in last.shards)
         assert sum(shard.duplicates for shard in last.shards) == 0
@@ -274,6 +259,14 @@ def test_one_process_takes_the_steps_of_all_ranks(tmp_path: Path) -> None:
     while not (last := session.poll()).finished:
         pass
     assert last.trainer.samples == last.trainer.learner_steps * config.learner.batch_size > 0
+
+
+def poll_until(session: Session, condition: Callable[[Snapshot], bool]) -> Snapshot:
+    """Poll until a snapshot is as wanted, for two minutes at most."""
+    deadline = time.monotonic() + 120
+    while not condition(found := session.poll()):
+        assert time.monotonic() < deadline, "nothing happened in two minutes"
+    return found
 
 
 def started(folder: Path, *args: str) -> subprocess.Popen[str]:
