@@ -27,6 +27,7 @@ from typing import Any
 
 from rich.table import Table
 
+from actors.behavior import StudentDriven
 from cluster.bench.parts import Part, build_parts, measure_in_turn, resolve_on_play
 from cluster.config import RunConfig
 from cluster.prepare import Preparation, prepare
@@ -170,7 +171,9 @@ def run_bench(
     parts: Samples = {}
     whole: Samples = {}
     say("playing, and measuring what is fastest")
-    resolved = resolve_on_play(preparation, teacher)
+    # In nine tenths of a run the student acts; at the start of an endless one only the teacher does.
+    driven = preparation.config.model_copy(update={"behavior": StudentDriven()})
+    resolved = resolve_on_play(preparation.with_config(driven), teacher)
     for line in resolved.found:
         say(line)
     config = resolved.preparation.config
