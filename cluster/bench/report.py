@@ -171,7 +171,7 @@ def run_bench(
     parts: Samples = {}
     whole: Samples = {}
     say("playing, and measuring what is fastest")
-    # In nine tenths of a run the student acts; at the start of an endless one only the teacher does.
+    # In nine tenths of a run the student acts; in an endless one it would never come to that.
     driven = preparation.config.model_copy(update={"behavior": StudentDriven()})
     resolved = resolve_on_play(preparation.with_config(driven), teacher)
     for line in resolved.found:
