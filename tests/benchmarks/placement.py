@@ -3,12 +3,12 @@
     python -m tests.benchmarks.placement --seconds 30 --rounds 3
 
 Each round runs the recipe's session once with each placement (A B C A B C), each in a process and
-on a Ray cluster of its own, and measures from when transitions have been trained on until
-`--seconds` later: transitions a second, and the CPU seconds that all of its processes together
-spent on a transition, Ray's included (so what else runs on the machine hardly counts). By default
-the student drives, as it does for nine tenths of a run; `--set behavior.name=teacher` measures the
-road on which every action waits for the teacher. `--set actors.inference.KEY=VALUE` goes to the
-placements that know KEY.
+on a Ray cluster of its own, and measures, once training goes on steadily, for `--seconds`:
+transitions inserted a second; the CPU milliseconds that all of its processes together spent on one,
+Ray's included, which other work on the machine moves less; and the samples trained on, which must
+be about the recipe's number for the others to be compared. By default the student drives, as it
+does for nine tenths of a run; `--set behavior.name=teacher` measures the road on which every action
+waits for the teacher. `--set actors.inference.KEY=VALUE` goes to the placements that know KEY.
 """
 
 import argparse
@@ -32,7 +32,8 @@ from cluster.session import Snapshot
 from common.threads import set_threads
 
 RECIPE = Path(__file__).resolve().parents[2] / "deploy" / "recipes" / "pong.toml"
-WARM_UP_STEPS = 8_000
+WARM_UP_STEPS = 20_000
+"""More than the rate limiter lets the env runners lead by."""
 OURS = "actors.inference."
 PLACEMENTS = {
     "runner": RunnerPlacement,
@@ -59,10 +60,14 @@ def measure(recipe: Path, overrides: list[str], seconds: float) -> dict[str, flo
                 last = first
                 while time.monotonic() - started < seconds:
                     last = session.poll()
-                steps = last.trainer.env_steps - first.trainer.env_steps
+                seconds, cpu = time.monotonic() - started, _cpu_seconds() - cpu
+                inserted, sampled = (
+                    b - a for a, b in zip(*map(_moved, (first, last)), strict=True)
+                )
                 figures = {
-                    "transitions_per_s": steps / (time.monotonic() - started),
-                    "cpu_ms_per_transition": 1e3 * (_cpu_seconds() - cpu) / max(1, steps),
+                    "transitions_per_s": inserted / seconds,
+                    "cpu_ms_per_transition": 1e3 * cpu / max(1, inserted),
+                    "samples_per_insert": sampled / max(1, inserted),
                 }
                 if last.inference:
                     (rows, batches), (rows_before, batches_before) = map(_answered, (last, first))
@@ -72,6 +77,11 @@ def measure(recipe: Path, overrides: list[str], seconds: float) -> dict[str, flo
                 session.abort()
     finally:
         backend.close()
+
+
+def _moved(snapshot: Snapshot) -> tuple[int, int]:
+    """Return the transitions inserted so far, and the samples trained on."""
+    return sum(shard.inserted for shard in snapshot.shards), snapshot.trainer.samples
 
 
 def _answered(snapshot: Snapshot) -> tuple[int, int]:
