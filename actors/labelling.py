@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from common.labels import LabelArrays, Labels
-from common.policies.acting import ActingPolicy, Answer, DistantPolicy, Observations
-from common.policies.inference import PolicyOutputs
+from common.policies.acting import ActingPolicy, Answer, DistantPolicy
+from common.policies.inference import Observations, PolicyOutputs
 from common.trajectory import UNLABELLED
 
 ROWS_PER_QUESTION = 4

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from common.policies.acting import ActingPolicy, Observations
-from common.policies.inference import PolicyOutputs
+from common.policies.acting import ActingPolicy
+from common.policies.inference import Observations, PolicyOutputs
 from common.policies.question import PackedObservations, unpack
 from common.policies.spec import PolicySpec
 

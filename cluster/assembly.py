@@ -41,7 +41,7 @@ def build_collector(
 ) -> Collector:
     """Build an env runner and its loop."""
     actors = config.actors
-    inputs = teacher.new_inputs() if isinstance(teacher, InferencePolicy) else None
+    inputs = teacher.shared_inputs() if isinstance(teacher, InferencePolicy) else None
     runner = EnvRunner(
         make_environment(config.env, num_envs=actors.num_envs_per_runner),
         teacher=teacher,

@@ -30,7 +30,7 @@ from common.policies.inference import (
     lead_of_the_best,
 )
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
-from common.trajectory import ChunkId, TrajectoryChunk
+from common.trajectory import TrajectoryChunk, labelled_chunk
 from learners.config import LearnerConfig
 from learners.feed import FeedItem
 
@@ -273,22 +273,8 @@ def _chunk(observations: Observations, teacher: Policy) -> TrajectoryChunk:
         stack=stack,
     )
     labels = np.zeros((*rows, teacher.spec.num_actions), np.float32)
-    return TrajectoryChunk(
-        chunk_id=ChunkId(0, 0, 0),
-        task_id="",
-        policy_version=0,
-        teacher_version=0,
-        observations=frames,
-        actions=np.zeros(rows, np.int32),
-        rewards=np.zeros(rows, np.float32),
-        terminated=np.zeros(rows, np.bool_),
-        truncated=np.zeros(rows, np.bool_),
-        valid=np.ones(rows, np.bool_),
-        acting_policy=np.zeros(rows, np.uint8),
-        behavior_log_prob=np.zeros(rows, np.float32),
-        teacher_dist_inputs=labels,
-        teacher_value=np.zeros(rows, np.float32) if teacher.spec.has_value else None,
-    )
+    value = np.zeros(rows, np.float32) if teacher.spec.has_value else None
+    return labelled_chunk(frames, labels, value)
 
 
 def _shape(policy: Policy) -> list[object]:

@@ -18,8 +18,8 @@ from actors.placement import SharedPlacement
 from actors.shared_inference import InferenceStats
 from cluster.config import RunConfig
 from cluster.placement import build_gatherer, build_shared_teacher
-from common.policies.acting import Answer, Observations
-from common.policies.inference import PolicyOutputs
+from common.policies.acting import Answer
+from common.policies.inference import Observations, PolicyOutputs
 from common.policies.policy import policy_from_bytes
 from common.policies.question import PackedObservations, pack
 from common.policies.spec import PolicySpec

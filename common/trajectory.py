@@ -116,3 +116,35 @@ class TrajectoryChunk:
     def num_transitions(self) -> int:
         """Number of valid rows."""
         return int(self.valid.sum())
+
+
+def labelled_chunk(
+    observations: FrameObservations | VectorObservations,
+    teacher_dist_inputs: npt.NDArray[np.floating],
+    teacher_value: FloatArray | None = None,
+) -> TrajectoryChunk:
+    """Return observations with labels and nothing that was played: what a learner trains on.
+
+    Args:
+        observations: of [T, N] rows, all of them valid.
+        teacher_dist_inputs: [T, N, A].
+        teacher_value: [T, N] where the teacher has one.
+    """
+    rows = observations.steps
+    no_flag, nothing = np.zeros(rows, np.bool_), np.zeros(rows, np.float32)
+    return TrajectoryChunk(
+        chunk_id=ChunkId(0, 0, 0),
+        task_id="",
+        policy_version=0,
+        teacher_version=0,
+        observations=observations,
+        actions=np.zeros(rows, np.int32),
+        rewards=nothing,
+        terminated=no_flag,
+        truncated=no_flag,
+        valid=~no_flag,
+        acting_policy=np.full(rows, TEACHER, np.uint8),
+        behavior_log_prob=nothing,
+        teacher_dist_inputs=teacher_dist_inputs,
+        teacher_value=teacher_value,
+    )

@@ -138,7 +138,7 @@ def build_parts(
     num_envs = config.actors.num_envs_per_runner
     student = new_student(config, preparation.environment, teacher.spec)
     acting_teacher = build_inference(config, teacher, refine_below=config.actors.refine_below)
-    acting_student = build_inference(config, student, inputs=acting_teacher.new_inputs())
+    acting_student = build_inference(config, student, inputs=acting_teacher.shared_inputs())
     silent = (_Silent(teacher.spec, num_envs), _Silent(student.spec, num_envs))
     yield _bare_environment(preparation)
     without = _runner(config, *silent)

@@ -5,15 +5,10 @@ interface, and one method more: what it is asked now may be read later, while it
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import numpy.typing as npt
-
-from common.policies.inference import PolicyOutputs
+from common.policies.inference import Observations, PolicyOutputs
 from common.policies.spec import PolicySpec
-
-Observations = npt.NDArray[Any]
-"""[B, *shape] uint8 or float32, as the policy's specification says."""
 
 Answer = Callable[[], PolicyOutputs]
 """Waits for the outputs of a question and returns them."""

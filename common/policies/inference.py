@@ -24,6 +24,7 @@ DTYPES: dict[Precision, torch.dtype] = {
     "bfloat16": torch.bfloat16,
 }
 Observations = npt.NDArray[np.uint8 | np.float32]
+"""[B, *shape], as the policy's specification says."""
 CPU = torch.device("cpu")
 
 
@@ -115,9 +116,10 @@ class InferencePolicy:
         self._exact = InferencePolicy(policy, device=device) if refine_below > 0 else None
         self.load(policy.network.state_dict())
 
-    def new_inputs(self) -> Inputs:
-        """Return what another policy can share with this one."""
-        self._inputs = Inputs(self._form)
+    def shared_inputs(self) -> Inputs:
+        """Return what policies that see the same arrays can share with this one."""
+        if self._inputs is None:
+            self._inputs = Inputs(self._form)
         return self._inputs
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:

@@ -22,7 +22,7 @@ from common.frames import FrameObservations
 from common.networks.inputs import Layout, cast_frames, cut_stacks
 from common.policies.policy import new_policy
 from common.policies.spec import PolicySpec
-from common.trajectory import ChunkId, TrajectoryChunk
+from common.trajectory import TrajectoryChunk, labelled_chunk
 from learners.batch import DistillBatch
 from learners.config import LearnerConfig
 from learners.feed import FeedItem
@@ -43,27 +43,12 @@ OBJECTIVE = ObjectiveConfig.model_validate({"kl": {"temperature": 1.0}})
 
 def random_chunk(rng: np.random.Generator, num_steps: int, num_envs: int) -> TrajectoryChunk:
     """Return a chunk of noise, stored as play is: each plane once."""
-    shape = (num_steps, num_envs)
     per_env = num_steps + STACK - 1
     planes = rng.integers(256, size=(num_envs * per_env, SIZE, SIZE), dtype=np.uint8)
     starts = np.arange(num_envs, dtype=np.int32) * per_env
     last = starts + np.arange(num_steps, dtype=np.int32)[:, None] + STACK - 1
-    return TrajectoryChunk(
-        chunk_id=ChunkId(0, 0, 0),
-        task_id="noise",
-        policy_version=0,
-        teacher_version=0,
-        observations=FrameObservations(planes=planes, last_plane=last, stack=STACK),
-        actions=np.zeros(shape, np.int32),
-        rewards=np.zeros(shape, np.float32),
-        terminated=np.zeros(shape, np.bool_),
-        truncated=np.zeros(shape, np.bool_),
-        valid=np.ones(shape, np.bool_),
-        acting_policy=np.zeros(shape, np.uint8),
-        behavior_log_prob=np.zeros(shape, np.float32),
-        teacher_dist_inputs=rng.normal(size=(*shape, ACTIONS)).astype(np.float16),
-        teacher_value=None,
-    )
+    labels = rng.normal(size=(num_steps, num_envs, ACTIONS)).astype(np.float16)
+    return labelled_chunk(FrameObservations(planes=planes, last_plane=last, stack=STACK), labels)
 
 
 def learner_step(args: argparse.Namespace, layout: Layout, compiled: bool) -> Callable[[], None]:
@@ -130,8 +115,8 @@ def bare_step(args: argparse.Namespace, layout: Layout) -> Callable[[], None]:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(device.type, torch.bfloat16):
             output = network(inputs, input_scale=1 / 255)
-        loss, _ = OBJECTIVE(batch, output._replace(dist_inputs=output.dist_inputs.float()))
-        loss.backward()
+        value = OBJECTIVE(batch, output._replace(dist_inputs=output.dist_inputs.float()))
+        value.loss.backward()
         optimizer.step()
 
     return call

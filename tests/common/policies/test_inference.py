@@ -123,7 +123,7 @@ def test_rows_in_doubt_are_those_of_float32():
 def test_policies_that_share_inputs_cast_an_array_once():
     first, second = make_policy("frames", seed=1), make_policy("frames", seed=2)
     acting = InferencePolicy(first, layout="blocks")
-    inputs = acting.new_inputs()
+    inputs = acting.shared_inputs()
     beside = InferencePolicy(second, layout="blocks", inputs=inputs)
     one, other = observations_for(first), observations_for(first)[::-1].copy()
     for observations in (one, other, one):
@@ -136,7 +136,7 @@ def test_policies_that_share_inputs_cast_an_array_once():
 
 def test_inputs_of_another_form_are_not_shared():
     policy = make_policy("frames")
-    inputs = InferencePolicy(policy, precision="bfloat16").new_inputs()
+    inputs = InferencePolicy(policy, precision="bfloat16").shared_inputs()
     observations = observations_for(policy)
     found = InferencePolicy(policy, inputs=inputs)(observations).dist_inputs
     np.testing.assert_array_equal(found, InferencePolicy(policy)(observations).dist_inputs)
