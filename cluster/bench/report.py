@@ -40,7 +40,7 @@ SETTLE_S = 5.0
 START_TIMEOUT_S = 180.0
 ENDLESS = 10**12
 
-PART_SHARE = 30.0
+PART_SHARE = 15.0
 """A part works for this fraction of an end-to-end measurement, before and after each of them."""
 
 IDLE = 1e-6
