@@ -179,7 +179,7 @@ def bench(
     preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=_num_gpus())
     if preparation.teacher is None:
         raise ConfigError(f"{recipe}: bench needs a [teacher] with a path")
-    from cluster.bench.report import run_bench
+    from cluster.bench.rounds import run_bench
     from cluster.ray_backend import RayBackend
 
     errors = Console(stderr=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cluster.bench.parts import Part, build_parts, measure_in_turn, real_observations
-from cluster.bench.report import BenchReport, run_bench
+from cluster.bench.report import BenchReport
+from cluster.bench.rounds import run_bench
 from cluster.prepare import Preparation, prepare
 from cluster.session import Backend
 from tests.cartpole import load_config
