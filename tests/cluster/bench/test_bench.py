@@ -66,8 +66,10 @@ def test_parts_work_in_turn_and_count_units_by_the_second() -> None:
     speeds = measure_in_turn(parts, 0.15)
     assert 0 < speeds["a"] <= 3.0 / 0.01
     assert 0 < speeds["b"] <= 1.0 / 0.02
+    # Two turns of both, each in an order of its own, so two slices of one part may meet.
     turns = [name for name, _ in itertools.groupby(order)]
-    assert turns == ["a", "b", "a", "b"]
+    assert set(turns[:2]) == {"a", "b"}
+    assert len(turns) >= 3
 
 
 def test_the_figures_follow_their_definitions(preparation: Preparation) -> None:
