@@ -59,6 +59,7 @@ class Collector:
         self._chunks = 0
         self._sample_s = 0.0
         self._wait_s = 0.0
+        self._waiting_since: float | None = None
 
     def run_once(self) -> None:
         """Collect one chunk with the newest weights and hand it over."""
@@ -68,13 +69,26 @@ class Collector:
         started = time.monotonic()
         encoded = encode(self._runner.sample())
         sampled = time.monotonic()
-        self._insert(encoded)
-        self._chunks += 1
         self._sample_s += sampled - started
+        self._waiting_since = sampled
+        try:
+            self._insert(encoded)
+        finally:
+            self._waiting_since = None
+        self._chunks += 1
         self._wait_s += time.monotonic() - sampled
 
+    def close(self) -> None:
+        """Close the environments; nothing is collected after that."""
+        self._runner.close()
+
     def stats(self) -> CollectorStats:
-        """Return the counters, and the episodes since the last call."""
+        """Return the counters, and the episodes since the last call.
+
+        It may be called in another thread while `run_once` goes on.
+        """
+        since = self._waiting_since
+        waiting_s = 0.0 if since is None else time.monotonic() - since
         return CollectorStats(
             runner_id=self._runner_id,
             incarnation=self._incarnation,
@@ -82,6 +96,6 @@ class Collector:
             chunks=self._chunks,
             policy_version=self._runner.policy_version,
             sample_s=self._sample_s,
-            wait_s=self._wait_s,
+            wait_s=self._wait_s + waiting_s,
             episodes=tuple(self._runner.drain_episodes()),
         )

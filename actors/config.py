@@ -2,12 +2,33 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from actors.placement import AtSamplingPlacement, InferenceConfig, RunnerPlacement
 from common.config import StrictModel
 from common.networks.inputs import Layout
 from common.policies.inference import Precision
+
+
+class ScalingConfig(StrictModel):
+    """The recipe's `[actors.scaling]`: env runners come and go with the learner's need for data.
+
+    The run starts with `actors.num_env_runners`, and stays between these bounds.
+    """
+
+    min_env_runners: int = Field(default=1, ge=1)
+    max_env_runners: int = Field(ge=1)
+    interval_s: float = Field(default=15.0, gt=0)
+    """Seconds over which waits are measured before each decision."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "ScalingConfig":
+        if self.min_env_runners > self.max_env_runners:
+            raise ValueError(
+                f"min_env_runners = {self.min_env_runners} is above max_env_runners = "
+                f"{self.max_env_runners}"
+            )
+        return self
 
 
 class ActorsConfig(StrictModel):
@@ -32,6 +53,8 @@ class ActorsConfig(StrictModel):
     inference actor."""
     inference: InferenceConfig = RunnerPlacement()
     """Where the teacher computes."""
+    scaling: ScalingConfig | None = None
+    """Automatic scaling, on a Ray cluster; none where the table is not there."""
 
     @property
     def chunk_size(self) -> int:

@@ -5,6 +5,7 @@ driver's process. Produces chunks; waits for nothing but a teacher in another pr
 come in between two chunks.
 """
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,7 +81,7 @@ class EnvRunner:
         self.policy_version = 0
         self.env_steps = 0
         """Valid transitions collected."""
-        self._episodes: list[EpisodeResult] = []
+        self._episodes: deque[EpisodeResult] = deque()
         num_envs = env.num_envs
         self._observations = env.reset(int(self._rng.integers(2**30)))
         self._returns = np.zeros(num_envs)
@@ -96,9 +97,15 @@ class EnvRunner:
         self._progress = min(1.0, weights.env_steps / self._total_env_steps)
 
     def drain_episodes(self) -> list[EpisodeResult]:
-        """Return the episodes that ended since the last call."""
-        episodes, self._episodes = self._episodes, []
-        return episodes
+        """Return the episodes that ended since the last call.
+
+        It may be called in another thread while `sample` goes on: each episode is returned once.
+        """
+        return [self._episodes.popleft() for _ in range(len(self._episodes))]
+
+    def close(self) -> None:
+        """Close the environments."""
+        self._env.close()
 
     def sample(self) -> TrajectoryChunk:
         """Step the env copies T times and return what happened."""
@@ -118,12 +125,14 @@ class EnvRunner:
         observations: FrameObservations | VectorObservations
         observations = VectorObservations(np.stack(vectors)) if frames is None else frames.finish()
         labels = self._labelling.finish()
+        steps_before = self.env_steps
         self.env_steps += int(rows.valid.sum())
         chunk_id = self._chunk_id
         self._chunk_id = chunk_id._replace(sequence=chunk_id.sequence + 1)
         return TrajectoryChunk(
             chunk_id=chunk_id,
             task_id=self._task_id,
+            steps_before=steps_before,
             policy_version=self.policy_version,
             teacher_version=labels.version,
             observations=observations,

@@ -44,6 +44,20 @@ class StopConfig(StrictModel):
     """Seconds of distillation."""
 
 
+class SupervisionConfig(StrictModel):
+    """The recipe's `[supervision]`: what is taken for broken on a Ray cluster, and when to give up.
+
+    How often env runners and learner are started again is in their own tables.
+    """
+
+    silence_s: float = Field(default=60.0, gt=0)
+    """Seconds without an answer after which an actor is taken for frozen and started again."""
+    max_shard_restarts: int = Field(default=10, ge=0)
+    """Restarts of replay shards, all together, before the run gives up."""
+    wait_for_resources_s: int = Field(default=300, ge=1)
+    """Seconds that a run waits for the CPUs and GPUs that it cannot start without."""
+
+
 class RunConfig(StrictModel):
     """A recipe."""
 
@@ -63,6 +77,7 @@ class RunConfig(StrictModel):
     learner: LearnerConfig = LearnerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     stop: StopConfig = StopConfig()
+    supervision: SupervisionConfig = SupervisionConfig()
 
     @model_validator(mode="after")
     def _one_teacher(self) -> "RunConfig":
@@ -77,6 +92,12 @@ class RunConfig(StrictModel):
             raise ValueError(
                 f"replay.num_shards = {self.replay.num_shards}: more than the "
                 f"{self.actors.num_env_runners} env runners that could fill them"
+            )
+        scaling = self.actors.scaling
+        if scaling is not None and scaling.min_env_runners < self.replay.num_shards:
+            raise ValueError(
+                f"actors.scaling.min_env_runners = {scaling.min_env_runners}: fewer than the "
+                f"replay.num_shards = {self.replay.num_shards} that they must fill"
             )
         shared, runners = self.actors.inference, self.actors.num_env_runners
         if isinstance(shared, SharedPlacement) and shared.num_actors > runners:

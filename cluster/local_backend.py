@@ -5,11 +5,13 @@ same recipe and seed give the same student.
 """
 
 import time
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 
-from actors.collector import Collector
+from actors.collector import Collector, CollectorStats
 from actors.evaluator import EvaluationResult
+from cluster.accounting import account
 from cluster.assembly import (
     build_collector,
     build_readers,
@@ -21,16 +23,19 @@ from cluster.compute import resolve_compute
 from cluster.config import RunConfig
 from cluster.placement import build_acting_teacher, build_labeller
 from cluster.prepare import Preparation, new_student
+from cluster.scaling import check_num_env_runners
 from cluster.session import EvaluationJob, Session, Snapshot
 from common.policies.inference import Observations
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
 from common.replay.shard import ReplayShard
 from common.threads import set_threads
+from common.trajectory import Life
 from common.weights import WeightStore
 from learners.feed import DirectFeed
 from learners.trainer import Trainer
 
 POLL_S = 1.0
+PAUSE_POLL_S = 0.1
 
 
 class LocalBackend:
@@ -77,54 +82,122 @@ class LocalBackend:
             checkpoints=checkpoints,
         )
         acting_teacher = build_acting_teacher(config, teacher)
-        collectors = [
-            build_collector(
+
+        def start(life: Life) -> Collector:
+            return build_collector(
                 config,
                 teacher=acting_teacher,
                 student=student,
-                runner_id=index,
-                incarnation=0,
+                runner_id=life.runner,
+                incarnation=life.incarnation,
                 pull=store.pull_if_newer,
-                insert=shards[index % len(shards)].insert,
+                insert=shards[life.runner % len(shards)].insert,
             )
-            for index in range(config.actors.num_env_runners)
-        ]
-        return LocalSession(trained, collectors, shards, trainer)
+
+        return LocalSession(config, start, shards, trainer, trained)
 
     def close(self) -> None:
         """Do nothing: nothing was started."""
 
 
-@dataclass(slots=True, eq=False)
 class LocalSession:
-    """A distillation in this process."""
+    """A distillation in this process.
 
-    student: Policy
-    collectors: list[Collector]
-    shards: list[ReplayShard]
-    trainer: Trainer
+    Args:
+        config: the recipe.
+        start: builds the collector of a life.
+        shards: the replay shards.
+        trainer: the learner and its loop.
+        student: what it trains.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        start: Callable[[Life], Collector],
+        shards: list[ReplayShard],
+        trainer: Trainer,
+        student: Policy,
+    ) -> None:
+        self.student = student
+        self._config = config
+        self._start = start
+        self._shards = shards
+        self._trainer = trainer
+        self._collectors: list[Collector] = []
+        self._wanted = config.actors.num_env_runners
+        self._paused = False
+        self._collected: dict[Life, int] = {}
+        lives = trainer.stats().lives
+        first = 1 + max((life.incarnation for life in lives), default=-1)
+        self._incarnations = defaultdict[int, int](lambda: first)
+
+    def scale(self, num_env_runners: int) -> None:
+        """Want so many env runners; the next `poll` has them.
+
+        Raises:
+            ConfigError: the recipe's other parts do not work with so many.
+        """
+        check_num_env_runners(self._config, num_env_runners)
+        self._wanted = num_env_runners
+
+    def pause(self, paused: bool) -> None:
+        """Let collecting rest, or go on; training follows the data."""
+        self._paused = paused
 
     def poll(self) -> Snapshot:
         """Take turns for about a second."""
+        farewells = self._adjust()
         until = time.monotonic() + POLL_S
-        while time.monotonic() < until and not self.trainer.finished:
-            for index, collector in enumerate(self.collectors):
-                if self.shards[index % len(self.shards)].can_insert():
+        while time.monotonic() < until and not self._trainer.finished:
+            for index, collector in enumerate(self._collectors):
+                if not self._paused and self._shards[index % len(self._shards)].can_insert():
                     collector.run_once()
-            while not self.trainer.finished and self.trainer.run_once(0.0):
-                pass
+            came = False
+            while not self._trainer.finished and self._trainer.run_once(0.0):
+                came = True
+            if self._paused and not came:
+                time.sleep(PAUSE_POLL_S)
+        collectors = [*(collector.stats() for collector in self._collectors), *farewells]
+        for report in collectors:
+            self._collected[Life(report.runner_id, report.incarnation)] = report.env_steps
+        trainer = self._trainer.stats()
+        shards = [shard.stats() for shard in self._shards]
+        totals = account(
+            collected=self._collected, running=(), received=trainer.lives, shards=shards
+        )
         return Snapshot(
-            trainer=self.trainer.stats(),
-            collectors=tuple(collector.stats() for collector in self.collectors),
-            shards=tuple(shard.stats() for shard in self.shards),
-            restarts=0,
-            finished=self.trainer.finished,
+            trainer=trainer,
+            collectors=tuple(collectors),
+            shards=tuple(shards),
+            restarts={},
+            finished=self._trainer.finished,
+            env_runners_wanted=self._wanted,
+            paused=self._paused,
+            collected=totals.collected,
+            lost=totals.lost,
         )
 
     def finish(self) -> Policy:
         """Save a last checkpoint and return the student."""
-        self.trainer.close()
+        self._trainer.close()
+        self.abort()
         return policy_from_bytes(*policy_to_bytes(self.student))
 
     def abort(self) -> None:
-        """Do nothing: nothing runs between two polls."""
+        """Close the environments; nothing runs between two polls."""
+        while self._collectors:
+            self._collectors.pop().close()
+
+    def _adjust(self) -> list[CollectorStats]:
+        """Start and end env runners; return the last reports of those that ended."""
+        while len(self._collectors) < self._wanted:
+            index = len(self._collectors)
+            self._collectors.append(self._start(Life(index, self._incarnations[index])))
+            self._incarnations[index] += 1
+        farewells = []
+        while len(self._collectors) > self._wanted:
+            collector = self._collectors.pop()
+            farewells.append(collector.stats())
+            collector.close()
+        return farewells

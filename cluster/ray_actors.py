@@ -23,6 +23,7 @@ from collections.abc import Collection
 from typing import Any
 
 import ray
+from ray.exceptions import ObjectLostError
 
 from actors.collector import CollectorStats
 from actors.evaluator import EvaluationResult
@@ -53,6 +54,14 @@ PolicyBytes = tuple[str, bytes]
 
 MAX_IN_FLIGHT = 2
 """Chunks that an env runner has handed over and the shard has not yet taken."""
+
+HAND_OVER_TIMEOUT_S = 5.0
+"""How long an env runner that stops waits until its last chunks are taken."""
+
+LEAVE_TIMEOUT_S = 10.0
+"""How long an env runner may take to stop, with its chunk in hand, before it is ended."""
+
+PAUSE_POLL_S = 0.1
 
 SAMPLE_TIMEOUT_S = 5.0
 """How long a shard lets a sample request wait before it answers None."""
@@ -109,6 +118,10 @@ class ReplayShardActor:
             self._changed.notify_all()
         return found
 
+    async def pid(self) -> int:
+        """Return the process id."""
+        return os.getpid()
+
     async def stats(self) -> ShardStats:
         """Return the counters."""
         return self._shard.stats()
@@ -127,12 +140,14 @@ class EnvRunnerActor:
         incarnation: int,
         store: Handle,
         shard: Handle,
+        paused: bool = False,
     ) -> None:
         set_threads(1)
         self._store = store
         self._shard = shard
         self._in_flight: deque[Reference] = deque()
         self._stop = threading.Event()
+        self._paused = paused
         config = RunConfig.model_validate_json(recipe)
         self._collector = build_collector(
             config,
@@ -148,14 +163,26 @@ class EnvRunnerActor:
             insert=self._insert,
         )
 
-    def run(self) -> None:
-        """Collect until `stop`."""
+    def run(self) -> CollectorStats:
+        """Collect until `stop`, hand over what is under way, and return the last counters."""
         while not self._stop.is_set():
-            self._collector.run_once()
+            if self._paused:
+                self._stop.wait(PAUSE_POLL_S)
+            else:
+                self._collector.run_once()
+        if self._in_flight:
+            under_way = list(self._in_flight)
+            ray.wait(under_way, num_returns=len(under_way), timeout=HAND_OVER_TIMEOUT_S)
+        self._collector.close()
+        return self._collector.stats()
 
     def stop(self) -> None:
         """End `run` after the chunk in hand."""
         self._stop.set()
+
+    def pause(self, paused: bool) -> None:
+        """Rest after the chunk in hand, or go on."""
+        self._paused = paused
 
     def stats(self) -> CollectorStats:
         """Return the counters."""
@@ -169,7 +196,10 @@ class EnvRunnerActor:
         references = ray.get(self._store.pull_if_newer.remote(version))
         if not references:
             return None
-        weights: PolicyWeights = ray.get(references[0])
+        try:
+            weights: PolicyWeights = ray.get(references[0])
+        except ObjectLostError:  # the store died with them; the next version comes soon
+            return None
         return weights
 
     def _insert(self, chunk: EncodedChunk) -> None:

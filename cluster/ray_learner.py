@@ -6,16 +6,21 @@ its word where every rank is still alive.
 """
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
 
+from cluster.pulse import Pulse
 from cluster.ray_actors import Handle, PolicyBytes, Reference
 from cluster.ray_errors import one_line, own_error
+from cluster.ray_resources import PLACED_WITHIN_S, node_of
 from common.errors import ResourceError, RunFailedError, StillhouseError
+from common.trajectory import Life
 from learners.config import LearnerConfig
+from learners.counting import LifeCount
 from learners.trainer import TrainerStats
 
 logger = logging.getLogger(__name__)
@@ -37,6 +42,9 @@ class RayLearner:
         self._start_rank = start_rank
         self._config = config
         self.restarts = 0
+        self.stats: TrainerStats
+        """The newest counters; known once the learner has started."""
+        self._lives: dict[int, dict[Life, LifeCount]] = {}
         self._start()
 
     @property
@@ -48,6 +56,11 @@ class RayLearner:
     def running(self) -> list[Reference]:
         """The loops that have not been seen to end."""
         return self._running
+
+    @property
+    def lives(self) -> dict[Life, LifeCount]:
+        """What was received of each env runner's life, by any rank."""
+        return {life: count for lives in self._lives.values() for life, count in lives.items()}
 
     def mend(self, ended: list[Reference]) -> bool:
         """Start all ranks again where one died; return whether all loops ended as they should.
@@ -67,11 +80,16 @@ class RayLearner:
             self._running.remove(loop)
         return not self._running
 
-    def first_stats(self) -> TrainerStats:
-        """Wait until all ranks have started and return the counters."""
+    def wait_until_started(self) -> None:
+        """Wait until all ranks have started and the counters are known.
+
+        Raises:
+            ResourceError: there is no room for them.
+            StillhouseError: what a rank raised, or they died too often.
+        """
         while True:
             restarts = self.restarts
-            stats: Any = self.stats()
+            stats: Any = self._actors[0].stats.remote()
             ended, _ = ray.wait([stats, *self._running], num_returns=1, timeout=START_TIMEOUT_S)
             if not ended:
                 raise ResourceError(
@@ -84,15 +102,38 @@ class RayLearner:
             self.mend(ended)
             if answered and self.restarts == restarts:
                 try:
-                    found: TrainerStats = ray.get(stats)
+                    self.stats = ray.get(stats)
                 except RayError as error:
                     self._restart(error)
                 else:
-                    return found
+                    self._lives[0] = self.stats.lives
+                    return
 
-    def stats(self) -> Reference:
-        """Ask for the counters."""
-        return self._actors[0].stats.remote()
+    def waiting(self) -> int:
+        """Return how many ranks have found no node since they were started again."""
+        if time.monotonic() - self._started < PLACED_WITHIN_S:
+            return 0
+        return sum(
+            pulse.last is None and node_of(actor) is None
+            for actor, pulse in zip(self._actors, self.pulses, strict=True)
+        )
+
+    def look(self) -> None:
+        """Take in what the pulses have brought."""
+        if self.pulses[0].fresh:
+            self.stats = self.pulses[0].last
+        for rank, pulse in enumerate(self.pulses):
+            if pulse.fresh:
+                self._lives[rank] = pulse.last.lives
+
+    def replace_frozen(self, silence_s: float) -> None:
+        """Start all ranks again where one has not answered for so many seconds.
+
+        Raises:
+            RunFailedError: they died too often.
+        """
+        if self._running and any(pulse.silent_s > silence_s for pulse in self.pulses):
+            self._restart(GetTimeoutError(f"it did not answer for {silence_s:g} s"))
 
     def stop(self) -> list[Reference]:
         """Ask every rank to stop: the first one that hears it stops all."""
@@ -119,6 +160,8 @@ class RayLearner:
 
     def _start(self) -> None:
         self._actors = [self._start_rank(rank) for rank in range(self._config.num_ranks)]
+        self._started = time.monotonic()
+        self.pulses = [Pulse(actor.stats.remote) for actor in self._actors]
         alone = len(self._actors) == 1
         meeting = None if alone else self._actors[0].open_meeting.remote()
         self._loops = [actor.run.remote(meeting) for actor in self._actors]
@@ -136,7 +179,9 @@ class RayLearner:
             raise RunFailedError(
                 f"the learner died {self.restarts} times; the last time: {one_line(error)}"
             ) from error
-        logger.warning("the learner died; starting it from the newest checkpoint")
+        logger.warning(
+            "the learner died (%s); starting it from the newest checkpoint", one_line(error)
+        )
         # One that only cannot be reached must not write checkpoints beside the new one.
         for actor in self._actors:
             ray.kill(actor)

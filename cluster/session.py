@@ -6,7 +6,7 @@ Two backends implement `Backend`: `cluster.ray_backend` (actors on a Ray cluster
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from actors.collector import CollectorStats
 from actors.evaluator import EvaluationResult
@@ -18,6 +18,8 @@ from common.policies.policy import Policy
 from common.replay.shard import ShardStats
 from learners.trainer import TrainerStats
 
+Role = Literal["env_runner", "learner", "shard", "inference"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
@@ -26,11 +28,20 @@ class Snapshot:
     trainer: TrainerStats
     collectors: tuple[CollectorStats, ...]
     shards: tuple[ShardStats, ...]
-    restarts: int
+    restarts: dict[Role, int]
     """Actors that were started again."""
     finished: bool
     inference: tuple[InferenceStats, ...] = ()
     """Of the shared inference actors, where the teacher computes there."""
+    env_runners_wanted: int = 0
+    """How many should run; `collectors` are those that do."""
+    paused: bool = False
+    waiting_for: str | None = None
+    """Which resources are missing, in one line."""
+    collected: int = 0
+    """Transitions collected, as `cluster.accounting` defines it."""
+    lost: int = 0
+    """Transitions collected that will never reach the learner, as `cluster.accounting` has it."""
 
 
 class Session(Protocol):
@@ -41,6 +52,19 @@ class Session(Protocol):
 
         Raises:
             RunFailedError: too much broke.
+        """
+
+    def scale(self, num_env_runners: int) -> None:
+        """Want so many env runners; `poll` brings it about, and automatic scaling rests.
+
+        Raises:
+            ConfigError: the recipe's other parts do not work with so many.
+        """
+
+    def pause(self, paused: bool) -> None:
+        """Want collecting to rest, or to go on; `poll` brings it about.
+
+        Training goes on with the data that is there, as far as samples per insert allow.
         """
 
     def finish(self) -> Policy:

@@ -5,6 +5,7 @@ actor that was started again: they wait for the next `poll`.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import ray
@@ -29,21 +30,32 @@ class SharedTeachers:
         config: the recipe.
         spec: the teacher's.
         teacher: Ray's reference to the teacher's bytes; it is kept for every new life.
+        place: returns Ray's scheduling strategy for an actor by its number.
     """
 
-    def __init__(self, config: RunConfig, spec: PolicySpec, teacher: Reference) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        spec: PolicySpec,
+        teacher: Reference,
+        *,
+        place: Callable[[int], Any],
+    ) -> None:
         self._spec = spec
         self._teacher = teacher
         self._actors: list[Handle] = []
         shared = config.actors.inference
         if isinstance(shared, SharedPlacement):
-            actor = RAY_SHARED_INFERENCE.options(
-                num_cpus=shared.num_cpus,
-                num_gpus=shared.num_gpus,
-                max_restarts=config.actors.max_restarts,
-            )
             recipe = config.model_dump_json()
-            self._actors = [actor.remote(recipe) for _ in range(shared.num_actors)]
+            self._actors = [
+                RAY_SHARED_INFERENCE.options(
+                    num_cpus=shared.num_cpus,
+                    num_gpus=shared.num_gpus,
+                    max_restarts=config.actors.max_restarts,
+                    scheduling_strategy=place(index),
+                ).remote(recipe)
+                for index in range(shared.num_actors)
+            ]
         self._asked: list[Reference] = [actor.stats.remote() for actor in self._actors]
         self._loads: dict[int, Reference] = {}
         self._stats: dict[int, InferenceStats] = {}

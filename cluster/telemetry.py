@@ -88,7 +88,7 @@ class Telemetry:
             "replay/bytes": sum(shard.num_bytes for shard in shards),
             "replay/duplicates": sum(shard.duplicates for shard in shards),
             "actor/env_runners": len(collectors),
-            "cluster/restarts": snapshot.restarts,
+            "cluster/restarts": sum(snapshot.restarts.values()),
         }
         if metrics["replay/transitions"]:
             stored = metrics["replay/bytes"] / metrics["replay/transitions"]

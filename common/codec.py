@@ -18,7 +18,7 @@ from common.errors import StillhouseError
 from common.frames import FrameObservations
 from common.trajectory import ChunkId, TrajectoryChunk, VectorObservations
 
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 _OPTIONS = pa.ipc.IpcWriteOptions(compression=pa.Codec("zstd", 1), use_threads=False)
 _STEP_ARRAYS = (
     "actions",
@@ -70,6 +70,7 @@ def encode(chunk: TrajectoryChunk) -> EncodedChunk:
         "version": WIRE_VERSION,
         "chunk_id": list(chunk.chunk_id),
         "task_id": chunk.task_id,
+        "steps_before": chunk.steps_before,
         "policy_version": chunk.policy_version,
         "teacher_version": chunk.teacher_version,
     }
@@ -133,6 +134,7 @@ def _from_arrow(payload: npt.NDArray[np.uint8]) -> TrajectoryChunk:
     return TrajectoryChunk(
         chunk_id=ChunkId(*header["chunk_id"]),
         task_id=header["task_id"],
+        steps_before=header["steps_before"],
         policy_version=header["policy_version"],
         teacher_version=header["teacher_version"],
         observations=observations,

@@ -24,13 +24,25 @@ BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 
 
+class Life(NamedTuple):
+    """An env runner from its start to its end."""
+
+    runner: int
+    incarnation: int
+    """Grows each time that a runner of this number is started, over resumed runs too."""
+
+
 class ChunkId(NamedTuple):
     """Who made a chunk; the same chunk sent twice has the same id."""
 
     runner: int
     incarnation: int
-    """How often the runner had been started before."""
     sequence: int
+
+    @property
+    def life(self) -> Life:
+        """The env runner's life that the chunk is of."""
+        return Life(self.runner, self.incarnation)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,6 +73,8 @@ class TrajectoryChunk:
 
     chunk_id: ChunkId
     task_id: str
+    steps_before: int
+    """Transitions that the env runner's life had collected before this chunk."""
     policy_version: int
     """Version of the student's weights that acted."""
     teacher_version: int
@@ -135,6 +149,7 @@ def labelled_chunk(
     return TrajectoryChunk(
         chunk_id=ChunkId(0, 0, 0),
         task_id="",
+        steps_before=0,
         policy_version=0,
         teacher_version=0,
         observations=observations,

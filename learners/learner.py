@@ -22,9 +22,11 @@ from common.policies.inference import hardware_has_bfloat16
 from common.policies.policy import Policy
 from common.policies.spec import DistKind
 from common.replay.sampler_config import UNIFORM, SamplerConfig
+from common.trajectory import Life
 from common.weights import PolicyWeights, weights_of
 from learners.batch import DistillBatch
 from learners.config import LearnerConfig
+from learners.counting import LifeCount, ReceivedChunks
 from learners.feed import FeedItem
 from learners.objectives import ObjectiveConfig
 from learners.optimizers import OPTIMIZERS
@@ -95,7 +97,7 @@ class Learner:
         self._rng = np.random.default_rng((seed, 1, ranks.rank))
         self._batch_size = config.batch_size // ranks.size
         self._budget = 0
-        self._counted: dict[str, int] = {}  # shard life → number of its first uncounted chunk
+        self._received = ReceivedChunks()
         self._unreported = 0
         """Of `env_steps`, what this rank has not yet told the others."""
         self.learner_steps = 0
@@ -110,18 +112,21 @@ class Learner:
     def receive(self, item: FeedItem) -> None:
         """Take chunks into the window and the granted samples into the budget.
 
-        Chunks that come again because the window had lost them are no new env steps.
+        Chunks that come again, because the window had lost them or because a shard got them a
+        second time, are no new env steps.
         """
         for chunk in item.revisited:
             self._window.insert(chunk, revisited=True)
-        counted = self._counted.get(item.epoch, 0)
-        for number, chunk in enumerate(item.chunks, start=item.first_chunk):
+        for chunk in item.chunks:
             self._window.insert(chunk)
-            if number >= counted:
-                self.env_steps += chunk.num_transitions
-                self._unreported += chunk.num_transitions
-        self._counted[item.epoch] = max(counted, item.first_chunk + len(item.chunks))
+            new = self._received.count(chunk)
+            self.env_steps += new
+            self._unreported += new
         self._budget += item.granted
+
+    def lives(self) -> dict[Life, LifeCount]:
+        """Return what this rank has received of each env runner's life."""
+        return self._received.lives()
 
     @property
     def can_step(self) -> bool:
@@ -216,7 +221,7 @@ class Learner:
 
         All ranks call it together; what is each rank's own is whole on rank 0 only.
         """
-        own = {"counted": dict(self._counted), "rng": self._rng.bit_generator.state}
+        own = {"received": self._received.state(), "rng": self._rng.bit_generator.state}
         return {
             "network": self._network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
@@ -250,7 +255,7 @@ class Learner:
             )
             return
         own = parts[self.ranks.rank]
-        self._counted = dict(own["counted"])
+        self._received.load_state(own["received"])
         self._rng.bit_generator.state = own["rng"]
 
     def load_weights(self, state: dict[str, Any]) -> None:

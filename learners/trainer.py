@@ -7,14 +7,16 @@ ranks, for the other ranks; publishing never waits. Rank 0 alone publishes, read
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from common.errors import RunFailedError
+from common.trajectory import Life
 from common.weights import PolicyWeights
 from learners.checkpoint import load_newest_checkpoint, save_checkpoint
 from learners.config import LearnerConfig
+from learners.counting import LifeCount
 from learners.feed import Feed
 from learners.learner import Learner
 
@@ -45,6 +47,8 @@ class TrainerStats:
     step_s: float
     """Seconds spent in gradient steps since the start."""
     metrics: dict[str, float]
+    lives: dict[Life, LifeCount] = field(default_factory=dict)
+    """What this rank has received of each env runner's life."""
 
 
 class Trainer:
@@ -159,6 +163,7 @@ class Trainer:
             wait_s=self._wait_s,
             step_s=self._step_s,
             metrics=dict(learner.metrics),
+            lives=learner.lives(),
         )
 
     def _step(self) -> None:

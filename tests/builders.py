@@ -111,6 +111,7 @@ def make_chunk(
     fields: dict[str, Any] = {
         "chunk_id": ChunkId(runner=0, incarnation=0, sequence=sequence),
         "task_id": "toy",
+        "steps_before": 1_000 * sequence,
         "policy_version": sequence,
         "teacher_version": 0,
         "observations": observations,

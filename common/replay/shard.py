@@ -25,7 +25,7 @@ import numpy as np
 
 from common.codec import EncodedChunk
 from common.replay.rate_limiter import RateLimiter, RateLimits
-from common.trajectory import ChunkId
+from common.trajectory import ChunkId, Life
 
 MAX_CHUNKS_PER_SAMPLE = 8
 """Chunks in one answer at most, so that a refill comes in pieces."""
@@ -64,6 +64,10 @@ class ShardStats:
     """Compressed bytes stored."""
     duplicates: int
     """Chunks refused because they had come before."""
+    epoch: str = ""
+    """Which life of the shard this is."""
+    unseen: dict[Life, int] = field(default_factory=dict)
+    """Transitions stored that were not handed out yet, by the env runner's life."""
 
 
 class ReplayShard:
@@ -97,7 +101,8 @@ class ReplayShard:
         self._transitions = 0
         self._bytes = 0
         self._duplicates = 0
-        self._seen: dict[tuple[int, int], set[int]] = {}
+        self._next = 0  # number of the first chunk that the newest answer left
+        self._seen: dict[Life, set[int]] = {}
 
     def can_insert(self) -> bool:
         """Whether the rate limiter lets an insert pass now."""
@@ -155,10 +160,11 @@ class ReplayShard:
             granted = num_samples
             self._limiter.did_sample(num_samples)
             revisited = self._draw_older(start, self._revisits * len(chunks), held)
+        self._next = self._first + start + len(chunks)
         return ReplaySample(
             granted=granted,
             epoch=self.epoch,
-            cursor=self._first + start + len(chunks),
+            cursor=self._next,
             chunks=chunks,
             revisited=revisited,
         )
@@ -171,7 +177,16 @@ class ReplayShard:
             transitions=self._transitions,
             num_bytes=self._bytes,
             duplicates=self._duplicates,
+            epoch=self.epoch,
+            unseen=self._unseen(),
         )
+
+    def _unseen(self) -> dict[Life, int]:
+        unseen: dict[Life, int] = {}
+        for chunk in itertools.islice(self._chunks, max(self._next - self._first, 0), None):
+            life = chunk.chunk_id.life
+            unseen[life] = unseen.get(life, 0) + chunk.num_transitions
+        return unseen
 
     def _too_full(self) -> bool:
         too_large = self._max_bytes is not None and self._bytes > self._max_bytes
@@ -186,7 +201,7 @@ class ReplayShard:
         return {int(number): self._chunks[number - self._first] for number in drawn}
 
     def _remember(self, chunk_id: ChunkId) -> bool:
-        seen = self._seen.setdefault((chunk_id.runner, chunk_id.incarnation), set())
+        seen = self._seen.setdefault(chunk_id.life, set())
         if chunk_id.sequence in seen:
             return False
         seen.add(chunk_id.sequence)

@@ -123,3 +123,27 @@ def test_time_is_told_apart_by_sampling_and_waiting(clock: Clock, monkeypatch):
         parts.collector.run_once()
     stats = parts.collector.stats()
     assert (stats.sample_s, stats.wait_s) == (10.0, 6.0)
+
+
+def test_a_wait_is_told_while_it_goes_on(clock: Clock, monkeypatch):
+    parts = Parts()
+    told: list[float] = []
+
+    def slow_insert(chunk: EncodedChunk) -> None:
+        for _ in range(2):
+            clock.now += 3.0
+            told.append(parts.collector.stats().wait_s)
+
+    monkeypatch.setattr(parts.collector, "_insert", slow_insert)
+    parts.collector.run_once()
+    assert told == [3.0, 6.0]
+    clock.now += 1.0
+    assert parts.collector.stats().wait_s == 6.0
+
+
+def test_closing_closes_the_environments(monkeypatch):
+    parts = Parts()
+    closed: list[bool] = []
+    monkeypatch.setattr(parts.env, "close", lambda: closed.append(True))
+    parts.collector.close()
+    assert closed == [True]

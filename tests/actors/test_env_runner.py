@@ -285,6 +285,13 @@ def test_chunks_are_numbered_and_named(played: Played):
     assert {(chunk.task_id, chunk.policy_version) for chunk in played.chunks} == {("task", 0)}
 
 
+def test_chunks_tell_how_much_their_life_had_collected_before(played: Played):
+    before = 0
+    for chunk in played.chunks:
+        assert chunk.steps_before == before
+        before += chunk.num_transitions
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_same_seed_gives_the_same_bytes(name):
     again = play(CASES[name])

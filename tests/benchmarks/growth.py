@@ -28,7 +28,8 @@ from pathlib import Path
 from statistics import median
 
 from cluster.prepare import prepare
-from cluster.ray_backend import POLL_S, RayBackend
+from cluster.ray_backend import RayBackend
+from cluster.ray_session import POLL_S
 from cluster.session import Session, Snapshot
 from tests.benchmarks.null_run import CPUS_PER_RAYLET, many_raylets, null_recipe, wait_for_data
 from tests.benchmarks.processes import OwnTraffic, ProcessorTime, memory_by_role
@@ -94,8 +95,9 @@ def observe(session: Session, num_runners: int, seconds: float) -> dict[str, flo
         polls.append(1e3 * (time.monotonic() - before - POLL_S))
         seen.append((time.monotonic() - started, snapshot))
         traffic.update()
-    if seen[-1][1].restarts:
-        sys.exit(f"{seen[-1][1].restarts} actors died and started again: nothing to compare")
+    restarts = sum(seen[-1][1].restarts.values())
+    if restarts:
+        sys.exit(f"{restarts} actors died and started again: nothing to compare")
     elapsed, cpu = time.monotonic() - started, processor.by_role()
     rate = growth_per_s(seen, "env_steps")
     transitions = rate * elapsed
@@ -118,7 +120,7 @@ def observe(session: Session, num_runners: int, seconds: float) -> dict[str, flo
         "policy_lag_versions_median": median(lags),
         "policy_lag_versions_max": max(lags),
         "runner_wait_share": growth_per_s(seen, "wait_s") / num_runners,
-        "restarts": seen[-1][1].restarts,
+        "restarts": restarts,
     }
     for role, spent in cpu.items():
         figures[f"{role.replace(' ', '_')}_cpu_us_per_transition"] = 1e6 * spent / transitions

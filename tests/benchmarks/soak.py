@@ -106,7 +106,7 @@ def soak(session: Session, folder: Path, *, seconds: float, every: float) -> lis
         sample = Sample(
             elapsed_s=time.monotonic() - started,
             env_steps=snapshot.trainer.env_steps,
-            restarts=snapshot.restarts,
+            restarts=sum(snapshot.restarts.values()),
             usage=memory_by_role(),
         )
         samples.append(sample)

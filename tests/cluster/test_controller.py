@@ -73,7 +73,13 @@ class FakeSession:
         self.polls += 1
         self.act()
         finished = self.polls == self.num_polls
-        return Snapshot(trainer=STATS, collectors=(), shards=(), restarts=0, finished=finished)
+        return Snapshot(trainer=STATS, collectors=(), shards=(), restarts={}, finished=finished)
+
+    def scale(self, num_env_runners: int) -> None:
+        self.calls.append(f"scale {num_env_runners}")
+
+    def pause(self, paused: bool) -> None:
+        self.calls.append(f"pause {paused}")
 
     def finish(self) -> Policy:
         self.calls.append("finish")

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -20,10 +19,11 @@ from cluster.local_backend import LocalBackend
 from cluster.prepare import prepare
 from cluster.progress import PlainReporter
 from cluster.run_directory import RunDirectory, create_run_directory
-from cluster.session import Backend, Session, Snapshot
+from cluster.session import Backend
 from common.errors import RunFailedError
 from common.policies.policy import load_policy
 from tests.cartpole import cartpole_teacher, load_config, save_cartpole_teacher, write_recipe
+from tests.cluster.polling import poll_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -143,7 +143,7 @@ def test_a_run_on_ray_reaches_its_teacher(
 def test_killed_actors_come_back_and_nothing_is_counted_twice(
     tmp_path: Path, ray_backend: Backend
 ) -> None:
-    from cluster.ray_backend import RaySession
+    from cluster.ray_session import RaySession
 
     config = load_config(
         tmp_path, "total_env_steps=10_000_000", "learner.checkpoint_interval_s=0.5"
@@ -155,12 +155,12 @@ def test_killed_actors_come_back_and_nothing_is_counted_twice(
     try:
         poll_until(session, lambda found: found.trainer.env_steps > 2_000)
         os.kill(session.runner_pid(0), signal.SIGKILL)
-        poll_until(session, lambda found: found.restarts == 1)
+        poll_until(session, lambda found: found.restarts["env_runner"] == 1)
         before = session.poll().trainer.env_steps
         poll_until(session, lambda found: found.trainer.env_steps > before)
         poll_until(session, lambda _: any((tmp_path / "checkpoints").glob("step-*")))
         os.kill(session.learner_pid(), signal.SIGKILL)
-        poll_until(session, lambda found: found.restarts == 2)
+        poll_until(session, lambda found: found.restarts["learner"] == 1)
         poll_until(session, lambda found: found.trainer.env_steps > before)
         last = session.poll()
         assert last.trainer.env_steps <= sum(shard.inserted for shard in last.shards)
@@ -191,7 +191,9 @@ def test_a_killed_shared_teacher_comes_back_and_the_run_goes_on(
         for life in (1, 2):
             (killed,) = session.poll().inference
             os.kill(killed.pid, signal.SIGKILL)
-            back = poll_until(session, lambda snapshot, life=life: snapshot.restarts == life)
+            back = poll_until(
+                session, lambda snapshot, life=life: snapshot.restarts["inference"] == life
+            )
             poll_until(
                 session,
                 lambda snapshot, back=back: (
@@ -225,7 +227,7 @@ def test_a_run_with_two_ranks_reaches_its_teacher(tmp_path: Path, ray_backend: B
 def test_ranks_go_on_from_the_checkpoint_where_one_is_killed(
     tmp_path: Path, ray_backend: Backend
 ) -> None:
-    from cluster.ray_backend import RaySession
+    from cluster.ray_session import RaySession
 
     checkpoints = tmp_path / "checkpoints"
     config = load_config(
@@ -240,10 +242,10 @@ def test_ranks_go_on_from_the_checkpoint_where_one_is_killed(
         saved = max(int(path.name.removeprefix("step-")) for path in checkpoints.glob("step-*"))
         first, second = (session.learner_pid(rank) for rank in (0, 1))
         os.kill(second, signal.SIGKILL)
-        poll_until(session, lambda found: found.restarts > 0)
+        poll_until(session, lambda found: found.restarts["learner"] > 0)
         assert {first, second}.isdisjoint(session.learner_pid(rank) for rank in (0, 1))
         last = poll_until(session, lambda found: found.trainer.learner_steps > saved + 100)
-        assert last.restarts == 1
+        assert last.restarts["learner"] == sum(last.restarts.values()) == 1
         assert last.trainer.env_steps <= sum(shard.inserted for shard in last.shards)
         assert sum(shard.duplicates for shard in last.shards) == 0
         assert session.finish().spec.name == "balance-student"
@@ -259,14 +261,6 @@ def test_one_process_takes_the_steps_of_all_ranks(tmp_path: Path) -> None:
     while not (last := session.poll()).finished:
         pass
     assert last.trainer.samples == last.trainer.learner_steps * config.learner.batch_size > 0
-
-
-def poll_until(session: Session, condition: Callable[[Snapshot], bool]) -> Snapshot:
-    """Poll until a snapshot is as wanted, for two minutes at most."""
-    deadline = time.monotonic() + 120
-    while not condition(found := session.poll()):
-        assert time.monotonic() < deadline, "nothing happened in two minutes"
-    return found
 
 
 def started(folder: Path, *args: str) -> subprocess.Popen[str]:

@@ -101,7 +101,9 @@ def fake_ray(monkeypatch: pytest.MonkeyPatch) -> Ray:
 
 def teachers(folder: Path, *overrides: str, name: str = "shared") -> SharedTeachers:
     config = load_config(folder, f"actors.inference.placement={name}", *overrides)
-    return SharedTeachers(config, cartpole_teacher().spec, TEACHER)
+    return SharedTeachers(
+        config, cartpole_teacher().spec, TEACHER, place=lambda index: f"place {index}"
+    )
 
 
 @pytest.mark.parametrize("name", ["runner", "at_sampling"])
@@ -126,7 +128,10 @@ def test_actors_start_with_the_recipe_alone_and_get_the_teacher_then(
         "actors.inference.num_gpus=0.5",
         "actors.max_restarts=4",
     )
-    assert fake_ray.options == [{"num_cpus": 0.25, "num_gpus": 0.5, "max_restarts": 4}]
+    reserved = {"num_cpus": 0.25, "num_gpus": 0.5, "max_restarts": 4}
+    assert fake_ray.options == [
+        reserved | {"scheduling_strategy": place} for place in ("place 0", "place 1")
+    ]
     shared.wait_until_ready(5.0)
     assert [actor.loaded for actor in fake_ray.made] == [[TEACHER], [TEACHER]]
     assert all(actor.ready for actor in fake_ray.made)

@@ -46,7 +46,7 @@ COLLECTOR = CollectorStats(
 )
 SHARD = ShardStats(inserted=0, sampled=0, transitions=0, num_bytes=0, duplicates=0)
 SNAPSHOT = Snapshot(
-    trainer=TRAINER, collectors=(COLLECTOR,), shards=(SHARD,), restarts=0, finished=False
+    trainer=TRAINER, collectors=(COLLECTOR,), shards=(SHARD,), restarts={}, finished=False
 )
 
 
@@ -114,7 +114,7 @@ def test_every_figure_has_its_name(recorder: Recorder) -> None:
             ShardStats(inserted=100, sampled=192, transitions=80, num_bytes=4_000, duplicates=1),
             ShardStats(inserted=110, sampled=200, transitions=90, num_bytes=4_500, duplicates=0),
         ),
-        restarts=2,
+        restarts={"env_runner": 1, "learner": 1},
         finished=False,
     )
     assert recorder.after(0.0, snapshot) == {

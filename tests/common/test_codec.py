@@ -26,7 +26,8 @@ def arrays_of(chunk: TrajectoryChunk) -> dict[str, np.ndarray]:
 
 
 def scalars_of(chunk: TrajectoryChunk) -> list[object]:
-    return [chunk.chunk_id, chunk.task_id, chunk.policy_version, chunk.teacher_version]
+    versions = (chunk.policy_version, chunk.teacher_version)
+    return [chunk.chunk_id, chunk.task_id, chunk.steps_before, *versions]
 
 
 def with_payload(encoded: EncodedChunk, payload: np.ndarray, *, resealed: bool) -> EncodedChunk:

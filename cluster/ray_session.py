@@ -1,0 +1,233 @@
+"""A distillation on Ray: who is started, polled, replaced and ended, in which order.
+
+| room                      | supervises                                                          |
+|---------------------------|---------------------------------------------------------------------|
+| `cluster.ray_learner`     | the learner's ranks: one that dies or freezes takes all with it      |
+| `cluster.ray_env_runners` | the env runners: as many as are wanted                               |
+| `cluster.ray_shards`      | the replay shards, which Ray restarts                                |
+| `cluster.teacher_supervisor` | shared inference, where the teacher computes there                |
+
+The session is never on the data's way. A poll waits a second for something to end, and half a
+second for reports.
+"""
+
+import time
+from pathlib import Path
+
+import ray
+
+from cluster.accounting import account
+from cluster.prepare import Preparation, new_student
+from cluster.pulse import collect
+from cluster.ray_actors import RAY_ENV_RUNNER, RAY_REPLAY_SHARD, RAY_WEIGHT_STORE, Handle
+from cluster.ray_env_runners import EnvRunners
+from cluster.ray_learner import START_TIMEOUT_S, RayLearner
+from cluster.ray_placement import SPREAD, Reservation
+from cluster.ray_rank import RAY_LEARNER
+from cluster.ray_resources import missing, node_of
+from cluster.ray_shards import RayShards
+from cluster.scaling import AutoScaler, check_num_env_runners, fewest_env_runners
+from cluster.session import Snapshot
+from cluster.teacher_supervisor import SharedTeachers
+from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
+from common.trajectory import Life
+
+POLL_S = 1.0
+REPORTS_WITHIN_S = 0.5
+STOP_TIMEOUT_S = 10.0
+
+
+class RaySession:
+    """A distillation on Ray. This object is the supervisor."""
+
+    def __init__(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> None:
+        config = preparation.config
+        self._config = config
+        self._recipe = config.model_dump_json()
+        self._limits = preparation.limits
+        self._checkpoints = checkpoints
+        self._teacher_dist = teacher.spec.dist
+        self._student_bytes = policy_to_bytes(
+            new_student(config, preparation.environment, teacher.spec)
+        )
+        self._teacher_ref = ray.put(policy_to_bytes(teacher))
+        self._reservation = Reservation(config)
+        self._reservation.wait()
+        self._shared_teachers = SharedTeachers(
+            config, teacher.spec, self._teacher_ref, place=self._reservation.of_inference
+        )
+        self._store = RAY_WEIGHT_STORE.remote()
+        self._shards = RayShards(
+            self._start_shard,
+            num_shards=config.replay.num_shards,
+            max_restarts=config.supervision.max_shard_restarts,
+        )
+        self._learner = RayLearner(self._start_rank, config.learner)
+        self._learner.wait_until_started()
+        self._shared_teachers.wait_until_ready(START_TIMEOUT_S)
+        self._runners = EnvRunners(
+            self._start_runner,
+            config.actors,
+            fewest=fewest_env_runners(config),
+            first_incarnation=1
+            + max((life.incarnation for life in self._learner.lives), default=-1),
+        )
+        scaling = config.actors.scaling
+        self._scaler = None if scaling is None else AutoScaler(scaling)
+
+    def scale(self, num_env_runners: int) -> None:
+        """Want so many env runners; automatic scaling rests from now on.
+
+        Raises:
+            ConfigError: the recipe's other parts do not work with so many.
+        """
+        check_num_env_runners(self._config, num_env_runners)
+        self._scaler = None
+        self._runners.wanted = num_env_runners
+
+    def pause(self, paused: bool) -> None:
+        """Let env runners rest after the chunk in hand, or go on; training follows the data."""
+        self._runners.pause(paused)
+
+    def poll(self) -> Snapshot:
+        """Wait a second, start again what died or froze, and collect reports."""
+        loops = [*self._learner.running, *self._runners.loops]
+        ray.wait(loops, num_returns=1, timeout=POLL_S)
+        ended, _ = ray.wait(loops, num_returns=len(loops), timeout=0)
+        finished = self._learner.mend(ended)
+        inference = self._shared_teachers.poll()
+        self._runners.mend(ended)
+        # What the run cannot do without goes before what makes it faster.
+        self._runners.adjust(make_room=self._learner.waiting() > 0)
+        learner, runners, shards = self._learner, self._runners, self._shards
+        collect([*learner.pulses, *runners.pulses, *shards.pulses], REPORTS_WITHIN_S)
+        collectors = runners.reports()
+        learner.look()
+        shards.look()
+        silence_s = self._config.supervision.silence_s
+        learner.replace_frozen(silence_s)
+        runners.replace_frozen(silence_s)
+        shards.replace_frozen(silence_s)
+        if self._scaler is not None and not runners.paused:
+            runners.wanted = self._scaler.decide(
+                time.monotonic(),
+                wanted=runners.wanted,
+                all_running=runners.all_running,
+                trainer=learner.stats,
+                collectors=collectors,
+            )
+        totals = account(
+            collected=runners.collected,
+            running=runners.lives,
+            received=learner.lives,
+            shards=shards.stats,
+        )
+        return Snapshot(
+            trainer=learner.stats,
+            collectors=collectors,
+            shards=tuple(shards.stats),
+            restarts={
+                "env_runner": runners.restarts,
+                "learner": learner.restarts,
+                "shard": shards.restarts,
+                "inference": self._shared_teachers.restarts,
+            },
+            finished=finished,
+            inference=inference,
+            env_runners_wanted=runners.wanted,
+            paused=runners.paused,
+            waiting_for=self._waiting_for(),
+            collected=totals.collected,
+            lost=totals.lost,
+        )
+
+    def finish(self) -> Policy:
+        """Stop the loops, fetch the student, end the actors.
+
+        A learner that is dead starts again from its newest checkpoint to hand the student over.
+        """
+        student = None
+        while student is None:
+            stopping = [*self._learner.stop(), *self._runners.stop()]
+            ray.wait(stopping, num_returns=len(stopping), timeout=STOP_TIMEOUT_S)
+            student = self._learner.student()
+        self.abort()
+        return policy_from_bytes(*student)
+
+    def abort(self) -> None:
+        """Kill all actors: those that call first, so that none calls one that is dead."""
+        callers = [*self._runners.actors, *self._learner.actors]
+        for actor in callers:
+            ray.kill(actor)
+        # A call to a dead actor fails at once: this waits until all of them are.
+        calls = [actor.pid.remote() for actor in callers]
+        ray.wait(calls, num_returns=len(calls), timeout=STOP_TIMEOUT_S)
+        self._shared_teachers.kill()
+        self._shards.kill()
+        ray.kill(self._store)
+        self._reservation.release()
+
+    def runner_pid(self, index: int) -> int:
+        """Return the process id of an env runner, for whoever must find or kill it."""
+        pid: int = ray.get(self._runners.actor(index).pid.remote())
+        return pid
+
+    def learner_pid(self, rank: int = 0) -> int:
+        """Return the process id of a rank of the learner."""
+        pid: int = ray.get(self._learner.actors[rank].pid.remote())
+        return pid
+
+    def learner_node(self, rank: int = 0) -> str | None:
+        """Return the id of the node that a rank of the learner was placed on."""
+        return node_of(self._learner.actors[rank])
+
+    def shard_pid(self, index: int) -> int:
+        """Return the process id of a replay shard."""
+        pid: int = ray.get(self._shards.actors[index].pid.remote())
+        return pid
+
+    def _waiting_for(self) -> str | None:
+        learner, actors = self._config.learner, self._config.actors
+        if waiting := self._learner.waiting():
+            return missing(waiting, "learner rank", learner.num_cpus, learner.num_gpus)
+        if waiting := self._runners.waiting():
+            return missing(waiting, "env runner", actors.num_cpus_per_runner)
+        return None
+
+    def _start_shard(self, index: int) -> Handle:
+        return RAY_REPLAY_SHARD.options(scheduling_strategy=SPREAD).remote(
+            self._recipe, self._limits, index
+        )
+
+    def _start_rank(self, rank: int) -> Handle:
+        learner = self._config.learner
+        return RAY_LEARNER.options(
+            num_cpus=learner.num_cpus,
+            num_gpus=learner.num_gpus,
+            scheduling_strategy=self._reservation.of_rank(rank),
+        ).remote(
+            self._recipe,
+            self._student_bytes,
+            self._teacher_dist,
+            teacher=None if self._config.actors.labels_chunks else self._teacher_ref,
+            rank=rank,
+            store=self._store,
+            shards=self._shards.actors[rank :: learner.num_ranks],
+            checkpoints=self._checkpoints,
+        )
+
+    def _start_runner(self, life: Life, paused: bool) -> Handle:
+        index, shards = life.runner, self._shards.actors
+        return RAY_ENV_RUNNER.options(
+            num_cpus=self._config.actors.num_cpus_per_runner,
+            scheduling_strategy=self._reservation.of_runner(index),
+        ).remote(
+            self._recipe,
+            self._shared_teachers.of_runner(index) or self._teacher_ref,
+            self._student_bytes,
+            runner_id=index,
+            incarnation=life.incarnation,
+            store=self._store,
+            shard=shards[index % len(shards)],
+            paused=paused,
+        )
