@@ -9,7 +9,8 @@ For each life of an env runner, in transitions (valid rows of finished chunks):
 | collected | what the env runner last reported; or more, where the  | the env runner; the learner |
 |           | learner has had more of it                             | and the shards              |
 | received  | counted by the learner, each chunk once                | the learner                 |
-| missing   | below the highest chunk received, and not received     | the learner                 |
+| missing   | not received, and too far below the highest chunk      | the learner                 |
+|           | received to be still under way                         |                             |
 | unseen    | stored in a shard, and not handed out yet              | the shards                  |
 | tail      | all the rest, which only the life's end makes certain  | nobody: it is what is left  |
 

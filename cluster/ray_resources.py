@@ -22,7 +22,8 @@ PATIENCE_S = 2
 def node_of(actor: Any) -> str | None:
     """Return the id of the node that Ray has found for an actor, or None; it may still start."""
     found = state.actors(actor_id=actor._actor_id.hex())
-    return (found and found["Address"]["NodeID"]) or None
+    node: str = found["Address"]["NodeID"] if found else ""
+    return None if node in ("", ray.NodeID.nil().hex()) else node
 
 
 def missing(num: int, what: str, num_cpus: float, num_gpus: float = 0.0) -> str:

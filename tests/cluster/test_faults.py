@@ -27,9 +27,9 @@ NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 PARTS = (
     "total_env_steps=100_000_000",
     "learner.checkpoint_interval_s=0.5",
-    "learner.num_cpus=0.2",
+    "learner.num_cpus=0.3",
     "learner.max_restarts=100",
-    "actors.num_cpus_per_runner=0.2",
+    "actors.num_cpus_per_runner=0.3",
     "actors.max_restarts=100",
     "supervision.max_shard_restarts=100",
     "supervision.silence_s=6",
@@ -45,16 +45,20 @@ class Nodes:
     session: Any
 
     def at_work(self, num_env_runners: int) -> Snapshot:
-        """Wait until so many env runners give data, and the learner takes it."""
-        before = self.session.poll().trainer.learner_steps
+        """Wait until so many env runners go on giving data, and the learner taking it."""
+        before = self.session.poll()
+        chunks = {(found.runner_id, found.incarnation): found.chunks for found in before.collectors}
         self.session.scale(num_env_runners)
         self.session.pause(False)
         return poll_until(
             self.session,
             lambda found: (
                 len(found.collectors) == num_env_runners
-                and all(collector.chunks > 0 for collector in found.collectors)
-                and found.trainer.learner_steps > before
+                and all(
+                    runner.chunks > 2 + chunks.get((runner.runner_id, runner.incarnation), 0)
+                    for runner in found.collectors
+                )
+                and found.trainer.learner_steps > before.trainer.learner_steps
             ),
         )
 
@@ -133,12 +137,16 @@ def test_env_runners_come_and_go_and_nothing_is_lost(nodes: Nodes) -> None:
 def test_env_runners_that_find_no_cpus_are_told_of_and_start_when_there_are_some(
     nodes: Nodes,
 ) -> None:
-    """Ten parts of 0.2 CPUs find room: the learner and nine env runners."""
-    nodes.session.scale(11)
-    short = poll_until(nodes.session, lambda found: found.waiting_for is not None)
-    assert short.env_runners_wanted == 11
+    """Three parts of 0.3 CPUs find room on each node: the learner and five env runners."""
+    nodes.session.scale(7)
+    short = poll_until(
+        nodes.session,
+        lambda found: (found.waiting_for or "").startswith(
+            "2 env runners wait for 0.3 CPUs each: "
+        ),
+    )
+    assert short.env_runners_wanted == 7
     assert short.waiting_for is not None
-    assert short.waiting_for.startswith("2 env runners wait for 0.2 CPUs each: ")
     assert " of 2 CPUs are free, at most " in short.waiting_for
     assert nodes.at_work(2).waiting_for is None
 
@@ -183,7 +191,7 @@ def test_a_run_without_room_says_so_and_holds_nothing(nodes: Nodes, tmp_path: Pa
     nodes.at_work(1)
     parts = (*PARTS, "learner.num_cpus=0.7", "supervision.wait_for_resources_s=3")
     preparation = prepare(load_config(tmp_path, *parts), num_cpus=2, num_gpus=0)
-    with pytest.raises(ResourceError, match=r"the run waits for 0.9 CPUs .* of 1 CPUs are free"):
+    with pytest.raises(ResourceError, match=r"the run waits for 1 CPUs .* of 1 CPUs are free"):
         nodes.backend.distil(preparation, cartpole_teacher(), tmp_path / "checkpoints")
     nodes.at_work(2)
 
@@ -194,7 +202,7 @@ def test_of_two_runs_with_room_for_one_the_second_waits_for_the_first(
     from cluster.ray_placement import Reservation
 
     nodes.at_work(1)
-    config = load_config(tmp_path, *PARTS, "learner.num_cpus=0.3")  # of the 0.6 that are left
+    config = load_config(tmp_path, *PARTS, "learner.num_cpus=0.1")  # of the 0.4 that are left
     first = Reservation(config)
     first.wait()
     second = Reservation(config)
@@ -213,7 +221,7 @@ def test_env_runners_that_cannot_be_built_end_the_run_with_the_reason(
 ) -> None:
     """Only this process knows the environment."""
     gymnasium.register("OnlyHere-v0", entry_point="gymnasium.envs.classic_control:CartPoleEnv")
-    config = load_config(tmp_path, *PARTS, "env.id=OnlyHere-v0")
+    config = load_config(tmp_path, *PARTS, "learner.num_cpus=0.1", "env.id=OnlyHere-v0")
     preparation = prepare(config, num_cpus=2, num_gpus=0)
     session = nodes.backend.distil(preparation, cartpole_teacher(), tmp_path / "checkpoints")
     try:

@@ -5,16 +5,18 @@ from dataclasses import replace
 import pytest
 from ray.exceptions import ActorDiedError, RayTaskError
 
-from cluster import ray_env_runners, ray_session
+from cluster import ray_env_runners, ray_learner, ray_resources, ray_session
 from common.errors import ConfigError, RunFailedError
 from tests.cluster.fake_ray import (
     COLLECTOR,
     DIED,
     PENDING,
+    TRAINER,
     Actor,
     FakeCluster,
     Late,
     Ray,
+    stopped,
     task_error,
 )
 
@@ -242,3 +244,48 @@ def test_failures_to_build_that_are_not_in_a_row_do_not_end_the_run(cluster: Fak
     cluster.runners.made[-1].die()
     session.poll()
     assert session.poll().restarts["env_runner"] == 3
+
+
+def test_env_runners_make_room_for_a_learner_that_finds_none(
+    cluster: FakeCluster, fake_ray: Ray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = cluster.start("actors.num_env_runners=3", "actors.num_cpus_per_runner=0.4")
+    session.poll()
+    first, second, third = cluster.runners.made
+    cluster.learners.lives = [{"stats": PENDING}]
+    cluster.learners.made[0].die()
+    session.poll()
+    monkeypatch.setattr(ray_learner, "node_of", lambda actor: None)
+    monkeypatch.setattr(ray_session, "missing", lambda num, what, *needs: f"{num} {what}")
+    fake_ray.now += ray_resources.PLACED_WITHIN_S + 1
+    session.poll()
+    assert session.poll().waiting_for == "1 learner rank"
+    assert stopped(first, second, third) == [False, False, True]  # one after another
+    third.answers["run"] = replace(COLLECTOR, runner_id=2)
+    for _ in range(3):
+        session.poll()
+    assert stopped(first, second, third) == [False, True, True]
+    second.answers["run"] = replace(COLLECTOR, runner_id=1)
+    for _ in range(3):
+        session.poll()
+    assert stopped(first) == [False]  # the run cannot do without it
+    monkeypatch.setattr(ray_learner, "node_of", lambda actor: "node")
+    assert session.poll().waiting_for is None
+    assert running(cluster) == [(0, 0), (1, 1), (2, 1)]
+
+
+def test_automatic_scaling_follows_the_waits_until_a_number_is_given_by_hand(
+    cluster: FakeCluster, fake_ray: Ray
+) -> None:
+    scaling = ("actors.scaling.max_env_runners=3", "actors.scaling.interval_s=10")
+    session = cluster.start("actors.num_env_runners=1", *scaling)
+
+    def passes(seconds: float) -> int:
+        fake_ray.now += seconds
+        (learner,) = cluster.learners.made
+        learner.answers["stats"] = replace(TRAINER, wait_s=fake_ray.now)  # it always waits
+        return session.poll().env_runners_wanted
+
+    assert [passes(10) for _ in range(3)] == [1, 1, 2]
+    session.scale(1)
+    assert [passes(10) for _ in range(6)] == [1] * 6

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from common.trajectory import ChunkId, Life, TrajectoryChunk
 from learners.counting import LifeCount, ReceivedChunks
 from tests.builders import make_chunk
@@ -26,6 +28,11 @@ def sizes(*chunks: TrajectoryChunk) -> list[int]:
     return [chunk.num_transitions for chunk in chunks]
 
 
+def missing(received: ReceivedChunks) -> int:
+    (found,) = received.lives().values()
+    return found.missing
+
+
 def test_chunks_are_counted_once_in_any_order():
     chunks, received = made(5), ReceivedChunks()
     order = [chunks[place] for place in (0, 2, 1, 2, 0, 4, 3, 4, 3)]
@@ -33,18 +40,32 @@ def test_chunks_are_counted_once_in_any_order():
     assert [count > 0 for count in counted] == [True] * 3 + [False] * 2 + [True] * 2 + [False] * 2
     total = sum(sizes(*chunks))
     assert sum(counted) == total
-    assert received.lives() == {Life(0, 0): LifeCount(total, total)}
+    assert received.lives() == {Life(0, 0): LifeCount(total, 0)}
 
 
-def test_chunks_that_were_overtaken_are_missing_until_they_come():
+def test_a_chunk_that_was_just_overtaken_is_under_way_and_then_missing():
     chunks, received = made(5), ReceivedChunks()
-    for place in (0, 4):
+    seen = []
+    for place in (0, 2, 3, 4):
         received.count(chunks[place])
-    (found,) = received.lives().values()
-    assert found.missing == sum(sizes(*chunks[1:4]))
-    received.count(chunks[2])
-    (found,) = received.lives().values()
-    assert found.missing == sum(sizes(chunks[1], chunks[3]))
+        seen.append(missing(received))
+    size = chunks[1].num_transitions
+    assert seen == [0, 0, size, size]
+    assert received.count(chunks[1]) == size
+    assert missing(received) == 0
+
+
+@pytest.mark.parametrize("late", [1, 3, 5])
+def test_what_is_left_of_a_gap_is_missing(late: int):
+    chunks, received = made(9), ReceivedChunks()
+    for place in (0, 6, 7, 8):
+        received.count(chunks[place])
+    assert missing(received) == sum(sizes(*chunks[1:6]))
+    received.count(chunks[late])
+    assert missing(received) == sum(sizes(*chunks[1:6])) - chunks[late].num_transitions
+    for chunk in chunks:
+        received.count(chunk)
+    assert received.lives() == {Life(0, 0): LifeCount(sum(sizes(*chunks)), 0)}
 
 
 def test_lives_are_counted_apart():
@@ -57,12 +78,12 @@ def test_lives_are_counted_apart():
 
 
 def test_what_was_received_travels_through_a_checkpoint():
-    chunks, received = made(4), ReceivedChunks()
-    for place in (0, 3):
+    chunks, received = made(7), ReceivedChunks()
+    for place in (0, 3, 4, 6):
         received.count(chunks[place])
     state = json.loads(json.dumps(received.state()))
     restored = ReceivedChunks()
     restored.load_state(state)
     assert restored.lives() == received.lives()
     counted = [restored.count(chunk) for chunk in chunks]
-    assert counted == [0, *sizes(*chunks[1:3]), 0]
+    assert counted == [0, *sizes(*chunks[1:3]), 0, 0, *sizes(chunks[5]), 0]
