@@ -12,7 +12,7 @@ from common.errors import ResourceError
 
 logger = logging.getLogger(__name__)
 
-PLACED_WITHIN_S = 3.0
+PLACED_WITHIN_S = 10.0
 """An actor that was asked for less long ago is not said to wait for resources."""
 
 PATIENCE_S = 2
@@ -20,10 +20,10 @@ PATIENCE_S = 2
 
 
 def node_of(actor: Any) -> str | None:
-    """Return the id of the node that Ray has found for an actor, or None; it may still start."""
+    """Return the id of the node where an actor has its CPUs, or None; it may still start there."""
     found = state.actors(actor_id=actor._actor_id.hex())
-    node: str = found["Address"]["NodeID"] if found else ""
-    return None if node in ("", ray.NodeID.nil().hex()) else node
+    # The node alone is told before there is a process, while Ray still looks for room.
+    return found["Address"]["NodeID"] if found and found["Address"]["Port"] else None
 
 
 def missing(num: int, what: str, num_cpus: float, num_gpus: float = 0.0) -> str:

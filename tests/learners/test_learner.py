@@ -319,10 +319,12 @@ def test_a_prioritized_learner_goes_past_rows_that_it_cannot_learn_from():
 
 def test_a_run_is_finished_with_its_last_transition():
     learner = make_learner()
-    whole = make_chunk(num_steps=100, num_envs=5, end_share=0.0)
-    learner.receive(item(whole))
+    first, second = (
+        make_chunk(sequence=number, num_steps=100, num_envs=5, end_share=0.0) for number in range(2)
+    )
+    learner.receive(item(first))
     assert not learner.finished
-    learner.receive(item(whole, first=1))
+    learner.receive(item(second, first=1))
     assert learner.env_steps == TOTAL
     assert learner.finished
 

@@ -115,8 +115,10 @@ def test_without_an_item_nothing_happens(tmp_path: Path):
 
 
 def test_a_run_ends_with_its_transitions(tmp_path: Path):
-    whole = make_chunk(num_steps=50, num_envs=2, end_share=0.0)
-    run = Run(tmp_path, item(whole), item(whole, first=1))
+    first, second = (
+        make_chunk(sequence=number, num_steps=50, num_envs=2, end_share=0.0) for number in range(2)
+    )
+    run = Run(tmp_path, item(first), item(second, first=1))
     run.trainer.run_once(0.0)
     assert not run.trainer.finished
     run.trainer.run_once(0.0)
