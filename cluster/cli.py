@@ -1,4 +1,5 @@
-"""The command line: `stillhouse run | check | evaluate | teach | resume | export | bench`.
+"""The command line: `stillhouse run | check | evaluate | teach | resume | export | bench`, and the
+commands on runs of a cluster, which are in `cluster.run_commands`.
 
 Exit codes: 0 done, 2 the user's mistake (one line, no traceback), 1 ours, 130 stopped by Ctrl-C.
 """
@@ -8,15 +9,17 @@ import math
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 from rich.console import Console
 
+from cluster.board import RunStatus
 from cluster.config import RunConfig, load_recipe
+from cluster.control import BoardReporter, Control
 from cluster.prepare import prepare
 from cluster.progress import Reporter, make_reporter
 from cluster.run_directory import (
@@ -24,13 +27,15 @@ from cluster.run_directory import (
     check_new_directory,
     check_writable,
     create_run_directory,
+    kept_teacher,
     open_run_directory,
     save_recipe,
     write_json,
 )
+from cluster.run_commands import commands
 from cluster.session import Backend
 from common.errors import ConfigError, RunDirectoryError, StillhouseError, UserError
-from common.policies.policy import load_policy, save_policy
+from common.policies.policy import Policy, load_policy, save_policy
 from common.threads import set_threads
 
 INTERRUPTED = 130
@@ -44,6 +49,8 @@ app = typer.Typer(
     help="Distil trained reinforcement-learning policies into small ones.",
 )
 
+app.add_typer(commands)
+
 Recipe = Annotated[Path, typer.Argument(help="The recipe, a .toml file.", show_default=False)]
 Overrides = Annotated[
     list[str] | None,
@@ -51,9 +58,23 @@ Overrides = Annotated[
 ]
 Local = Annotated[bool, typer.Option("--local", help="Everything in this process, without Ray.")]
 Address = Annotated[
-    str | None, typer.Option(help="Of a running Ray cluster; without it, one is started here.")
+    str | None,
+    typer.Option(
+        envvar="RAY_ADDRESS", help="Of a running Ray cluster; without it, one is started here."
+    ),
+]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Let the cluster run it, and return at once.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Where(NamedTuple):
+    """Where a run's work is done."""
+
+    address: str | None
+    local: bool
+    detached: bool
 
 
 @app.command()
@@ -64,15 +85,24 @@ def run(
     run_dir: Annotated[
         Path | None, typer.Option(help="Where to write; by default runs/NAME-TIME.")
     ] = None,
+    go_on: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --run-dir where there is one.")
+    ] = False,
     address: Address = None,
     local: Local = False,
+    detach: Detach = False,
 ) -> None:
     """Distil a teacher into a student: train, evaluate, export."""
     named = [] if name is None else [f'name="{name}"']
     config = load_recipe(recipe, [*(overrides or []), *named])
+    if go_on and run_dir is None:
+        raise ConfigError("--resume needs --run-dir: the run directory to go on with")
+    if go_on and run_dir is not None and RunDirectory(run_dir).recipe.is_file():
+        resume(run_dir, [*(overrides or []), *named], address, local, detach)
+        return
     path = run_dir or RUNS / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
     check_new_directory(path)
-    _execute(config, path, address=address, local=local, resumed=None)
+    _execute(config, path, Where(address, local, detach), resumed=None)
 
 
 @app.command()
@@ -81,11 +111,12 @@ def resume(
     overrides: Overrides = None,
     address: Address = None,
     local: Local = False,
+    detach: Detach = False,
 ) -> None:
     """Go on with a run from its newest checkpoint."""
     directory, config = open_run_directory(run_dir, overrides or [])
     save_recipe(directory, config)
-    _execute(config, run_dir, address=address, local=local, resumed=directory)
+    _execute(config, run_dir, Where(address, local, detach), resumed=directory)
 
 
 @app.command()
@@ -122,8 +153,11 @@ def evaluate(
     from cluster.evaluation import evaluate_student
 
     # Playing episodes reserves nothing for env runners and learner.
-    preparation = prepare(config, num_cpus=math.inf, num_gpus=math.inf)
-    teacher = preparation.teacher or load_policy(directory.teacher)
+    preparation = prepare(
+        config, num_cpus=math.inf, num_gpus=math.inf, teacher=kept_teacher(directory, config)
+    )
+    if (teacher := preparation.teacher) is None:
+        raise RunDirectoryError(f"{target}: has no {directory.teacher.name} to compare with")
     with _backend(address, local) as backend:
         scores = evaluate_student(config, backend, teacher, student)
     former = json.loads(directory.evaluation.read_text()) if directory.evaluation.exists() else {}
@@ -242,27 +276,36 @@ def main() -> None:
 
 
 def _execute(
-    config: RunConfig,
-    path: Path,
-    *,
-    address: str | None,
-    local: bool,
-    resumed: RunDirectory | None,
+    config: RunConfig, path: Path, where: Where, *, resumed: RunDirectory | None
 ) -> None:
-    """Prepare, then run all phases."""
+    """Prepare, then run all phases, or have the cluster run them."""
+    if where.detached and (where.local or where.address is None):
+        raise ConfigError(
+            "--detach needs --address (or RAY_ADDRESS): a cluster that outlives this command; "
+            "ray start --head starts one on this machine"
+        )
     # One process takes turns, and a cluster is asked for what it has once it is reached.
     preparation = prepare(
         config,
-        num_cpus=num_cpus_here() if address is None and not local else math.inf,
-        num_gpus=_num_gpus() if address is None else math.inf,
+        num_cpus=num_cpus_here() if where.address is None and not where.local else math.inf,
+        num_gpus=_num_gpus() if where.address is None else math.inf,
+        teacher=None if resumed is None else kept_teacher(resumed, config),
     )
     reporter: Reporter = make_reporter(Console())
     from cluster.controller import Controller
 
-    with _backend(address, local) as backend:
+    with _backend(where.address, where.local) as backend:
+        path = path.absolute() if where.detached else path
         directory = resumed or create_run_directory(path, config)
         reporter.say(f"run directory: {path}")
-        outcome = Controller(preparation, directory, backend, reporter).run()
+        status = RunStatus(name=config.name, run_dir=str(path.absolute()), task=config.env.id)
+        if where.detached:
+            _hand_over(config, RunDirectory(path), preparation.teacher, status)
+            return
+        control = Control(status)
+        with nullcontext() if where.local else _on_board(control):
+            told = BoardReporter(control, reporter)
+            outcome = Controller(preparation, directory, backend, told, control).run()
     if not outcome.finished:
         reporter.say(
             f"stopped; the student so far is {directory.student}; go on with: "
@@ -270,6 +313,25 @@ def _execute(
         )
         sys.exit(INTERRUPTED)
     reporter.say(f"student: {directory.student}")
+
+
+def _hand_over(
+    config: RunConfig, directory: RunDirectory, teacher: Policy | None, status: RunStatus
+) -> None:
+    """Let the cluster run it."""
+    from cluster.detached import launch, take_teacher_along
+
+    save_recipe(directory, take_teacher_along(directory, config, teacher))
+    launch(status)
+    print(
+        f"{status.name} is running; see it with: stillhouse status, stillhouse watch {status.name}"
+    )
+
+
+def _on_board(control: Control) -> AbstractContextManager[None]:
+    from cluster.ray_board import attached
+
+    return attached(control)
 
 
 @contextmanager

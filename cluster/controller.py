@@ -14,20 +14,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.environments.gymnasium_env import GymnasiumConfig
-from actors.evaluator import EvaluationResult
+from cluster.board import Wanted
 from cluster.config import RunConfig
-from cluster.evaluation import evaluate_student, play_policy, play_random
+from cluster.control import Control
+from cluster.evaluation import evaluate_student
+from cluster.groundwork import Groundwork, lay_groundwork
 from cluster.interrupt import deferred_interrupt
 from cluster.prepare import Preparation, new_student
 from cluster.progress import Reporter, describe
 from cluster.run_directory import RunDirectory, write_json
 from cluster.scoring import Scores
-from cluster.session import Backend
+from cluster.session import Backend, Session, Snapshot
 from cluster.telemetry import Metrics, Telemetry
 from common.errors import RunFailedError
-from common.policies.policy import Policy, load_policy, save_policy
+from common.policies.policy import Policy, save_policy
 from learners.export import export_onnx, verify_onnx
-from learners.objectives.temperature import resolve_temperature
 
 MIN_EXPORT_AGREEMENT = 0.999
 """Share of real observations on which an export must take the student's greedy action."""
@@ -50,6 +51,7 @@ class Controller:
         directory: where everything is written.
         backend: where the work is done.
         reporter: where progress goes.
+        control: where the status goes, and what is wanted comes from.
     """
 
     def __init__(
@@ -58,12 +60,15 @@ class Controller:
         directory: RunDirectory,
         backend: Backend,
         reporter: Reporter,
+        control: Control,
     ) -> None:
         self._preparation = preparation
         self._config = preparation.config
         self._directory = directory
         self._backend = backend
         self._reporter = reporter
+        self._control = control
+        self._told = Wanted()
 
     def run(self) -> Outcome:
         """Do all phases.
@@ -71,78 +76,89 @@ class Controller:
         Raises:
             RunFailedError: too much broke, or the student falls short of what the recipe requires.
         """
+        config = self._config
+        self._control.report(
+            total_env_steps=config.total_env_steps, min_env_runners=config.replay.num_shards
+        )
         for warning in self._preparation.warnings:
             self._reporter.say(f"note: {warning}")
         teacher = self._preparation.teacher or self._teach()
         # What depends on the teacher's kind can only be checked now where it was just trained.
         new_student(self._config, self._preparation.environment, teacher.spec)
-        random, baseline = self._baseline(teacher)
-        student = self._distil(teacher, random, baseline)
+        self._control.report(phase="baseline")
+        groundwork = lay_groundwork(
+            self._preparation, self._directory, self._backend, teacher, self._reporter
+        )
+        student = self._distil(teacher, groundwork)
         if student is None:
+            self._control.report(phase="stopped")
             return Outcome(finished=False, evaluation=None)
-        return Outcome(finished=True, evaluation=self._deliver(teacher, student, random, baseline))
+        self._control.report(phase="evaluating")
+        evaluation = self._deliver(teacher, student, groundwork)
+        self._control.report(phase="finished", detail=_share_of(evaluation))
+        return Outcome(finished=True, evaluation=evaluation)
 
     def _teach(self) -> Policy:
-        if self._directory.teacher.exists():
-            return load_policy(self._directory.teacher)
+        self._control.report(phase="teaching")
         teacher, interrupted = train_teacher_for(self._config, self._reporter)
         if interrupted:  # a half-trained teacher is not what the recipe asks for
             raise KeyboardInterrupt
         save_policy(teacher, self._directory.teacher)
         return teacher
 
-    def _baseline(self, teacher: Policy) -> tuple[EvaluationResult, EvaluationResult]:
-        evaluation = self._config.evaluation
-        self._reporter.say(f"teacher and a random policy play {evaluation.num_episodes} episodes")
-        random = play_random(self._config, self._backend)
-        baseline = play_policy(self._config, self._backend, teacher, reference=None)
-        self._reporter.say(
-            f"teacher {_mean(baseline):.1f} ({teacher.spec.name}, {teacher.num_parameters:,} "
-            f"parameters), random {_mean(random):.1f}"
-        )
-        return random, baseline
-
-    def _distil(
-        self, teacher: Policy, random: EvaluationResult, baseline: EvaluationResult
-    ) -> Policy | None:
+    def _distil(self, teacher: Policy, groundwork: Groundwork) -> Policy | None:
         """Return the student, or None where the user stopped the run (it is saved then)."""
-        objective = resolve_temperature(
-            self._config.objective, teacher, baseline.observations, say=self._reporter.say
-        )
-        config = self._config.model_copy(update={"objective": objective})
-        student = new_student(config, self._preparation.environment, teacher.spec)
-        config, found = self._backend.resolve_compute(
-            config, teacher, student, baseline.observations
-        )
-        for line in found:
-            self._reporter.say(line)
-        preparation = self._preparation.with_config(config)
+        preparation = self._preparation.with_config(groundwork.config)
         telemetry = Telemetry(
-            self._directory, teacher_return=_mean(baseline), random_return=_mean(random)
+            self._directory,
+            teacher_return=groundwork.teacher_return,
+            random_return=groundwork.random_return,
         )
         with deferred_interrupt() as interrupt, closing(telemetry), closing(self._reporter):
+            self._control.report(phase="distilling")
             self._reporter.say("starting env runners, replay and learner")
             session = self._backend.distil(preparation, teacher, self._directory.checkpoints)
             started = time.monotonic()
             try:
-                while not interrupt.requested:
+                while not (stopped := interrupt.requested or self._control.wanted.stop):
+                    self._steer(session)
                     snapshot = session.poll()
                     metrics = telemetry.record(snapshot)
-                    self._report(metrics)
+                    self._report(snapshot, metrics)
                     if snapshot.finished or self._ends_early(metrics, time.monotonic() - started):
                         break
-                if interrupt.requested:
+                if stopped:
                     self._reporter.say("stopping with a checkpoint; Ctrl-C again breaks off")
                 trained = session.finish()
             except BaseException:
                 session.abort()
                 raise
             save_policy(trained, self._directory.student)
-            return None if interrupt.requested else trained
+            return None if stopped else trained
 
-    def _report(self, metrics: Metrics) -> None:
+    def _steer(self, session: Session) -> None:
+        """Tell the session what is wanted of it and was not told yet."""
+        wanted, told = self._control.wanted, self._told
+        if wanted.num_env_runners not in (None, told.num_env_runners):
+            self._reporter.say(f"scaling to {wanted.num_env_runners} env runners")
+            session.scale(wanted.num_env_runners)
+        if wanted.paused not in (None, told.paused):
+            self._reporter.say("pausing" if wanted.paused else "going on")
+            session.pause(wanted.paused)
+        self._told = wanted
+
+    def _report(self, snapshot: Snapshot, metrics: Metrics) -> None:
         total = self._config.total_env_steps
         fraction = min(1.0, metrics["learner/env_steps"] / total)
+        self._control.report(
+            env_steps=snapshot.trainer.env_steps,
+            env_runners=len(snapshot.collectors),
+            env_runners_wanted=snapshot.env_runners_wanted,
+            paused=snapshot.paused,
+            waiting_for=snapshot.waiting_for,
+            restarts=snapshot.restarts,
+            figures=metrics,
+        )
         self._reporter.progress("distil", fraction, describe(metrics, total_env_steps=total))
 
     def _ends_early(self, metrics: Metrics, elapsed_s: float) -> bool:
@@ -160,8 +176,7 @@ class Controller:
         self,
         teacher: Policy,
         student: Policy,
-        random: EvaluationResult,
-        baseline: EvaluationResult,
+        groundwork: Groundwork,
     ) -> dict[str, Any]:
         self._reporter.say(f"student plays {self._config.evaluation.num_episodes} episodes")
         scores = evaluate_student(
@@ -169,8 +184,8 @@ class Controller:
             self._backend,
             teacher,
             student,
-            random_result=random,
-            teacher_result=baseline,
+            random_result=groundwork.random,
+            teacher_result=groundwork.teacher,
         )
         evaluation = scores.as_json()
         export_onnx(student, self._directory.onnx)
@@ -244,5 +259,9 @@ def train_teacher_for(config: RunConfig, reporter: Reporter) -> tuple[Policy, bo
             reporter.close()
 
 
-def _mean(result: EvaluationResult) -> float:
-    return sum(result.returns) / len(result.returns)
+def _share_of(evaluation: dict[str, Any]) -> str:
+    """Say what a finished run came to."""
+    ((task, scores),) = evaluation["tasks"].items()
+    share = scores["share_of_teacher"]
+    reached = "" if share is None else f", {100 * share:.1f} % of its teacher"
+    return f"{task}: the student plays {scores['student']['mean_return']:.2f}{reached}"

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: asked for once, they are waited for; asked for twice, they interrupt."""
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -21,8 +22,15 @@ class Interrupt:
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Interrupt]:
-    """Within the block, let a first Ctrl-C or SIGTERM only set `requested`."""
+    """Within the block, let a first Ctrl-C or SIGTERM only set `requested`.
+
+    Signals come to a process's main thread; in another one, as in a run without a terminal,
+    nothing is ever requested here.
+    """
     interrupt = Interrupt()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
     former = {
         number: signal.signal(number, interrupt.handle)
         for number in (signal.SIGINT, signal.SIGTERM)

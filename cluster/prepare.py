@@ -31,13 +31,16 @@ class Preparation:
         return replace(self, config=config)
 
 
-def prepare(config: RunConfig, *, num_cpus: float, num_gpus: float) -> Preparation:
+def prepare(
+    config: RunConfig, *, num_cpus: float, num_gpus: float, teacher: Policy | None = None
+) -> Preparation:
     """Check a recipe against the environment, the teacher's file and the machine.
 
     Args:
         config: the recipe.
         num_cpus: CPUs that the run may use.
         num_gpus: GPUs that the run may use.
+        teacher: the recipe's teacher, where the run directory holds it; its file is not read then.
 
     Raises:
         UserError: what is wrong, in one line.
@@ -45,10 +48,10 @@ def prepare(config: RunConfig, *, num_cpus: float, num_gpus: float) -> Preparati
     env = make_environment(config.env, num_envs=1)
     environment = env.spec
     env.close()
-    teacher: Policy | None = None
     warnings: list[str] = []
     if config.teacher is not None:
-        teacher = load_teacher(config.teacher.path, format=config.teacher.format)
+        if teacher is None:
+            teacher = load_teacher(config.teacher.path, format=config.teacher.format)
         if config.teacher.acting is not None:
             spec = teacher.spec.model_copy(update={"acting": config.teacher.acting})
             teacher = Policy(spec, teacher.network)

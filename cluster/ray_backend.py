@@ -1,7 +1,5 @@
 """The same parts as Ray actors on a cluster; `cluster.ray_session` supervises a distillation."""
 
-import logging
-import socket
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +11,19 @@ from actors.evaluator import EvaluationResult
 from cluster.config import RunConfig
 from cluster.prepare import Preparation, check_resources
 from cluster.ray_actors import RAY_PLAY, RAY_RESOLVE
-from cluster.ray_errors import one_line, own_error
+from cluster.ray_connection import connect, start_here
+from cluster.ray_errors import own_error
 from cluster.ray_resources import wait_for_room
 from cluster.ray_session import RaySession
 from cluster.session import EvaluationJob, Session
-from common.errors import ResourceError, RunFailedError, StillhouseError
 from common.policies.inference import Observations
 from common.policies.policy import Policy, policy_to_bytes
 from common.threads import set_threads
 
-OBJECT_STORE_BYTES = 512 * 2**20
-CONNECT_TIMEOUT_S = 10.0
-
 
 class RayBackend:
-    """Runs on a Ray cluster; without an address, on one that it starts on this machine.
+    """Runs on a Ray cluster: the one that this process belongs to as an actor, the one at
+    `address`, or without one, a cluster that it starts on this machine.
 
     Raises:
         ResourceError: there is no cluster at `address` that this process can use.
@@ -36,23 +32,13 @@ class RayBackend:
 
     def __init__(self, *, address: str | None, num_cpus: int) -> None:
         set_threads(1)
-        common: dict[str, Any] = {
-            "log_to_driver": False,
-            "logging_level": logging.ERROR,
-            "namespace": "stillhouse",
-            "runtime_env": {"env_vars": {"OMP_NUM_THREADS": "1"}},
-        }
+        self._is_guest = ray.is_initialized()
+        if self._is_guest:
+            return
         if address is None:
-            common |= {
-                "num_cpus": num_cpus,
-                "object_store_memory": OBJECT_STORE_BYTES,
-                "include_dashboard": False,
-            }
-        try:
-            _check_reachable(address or "local")
-            ray.init(address=address or "local", **common)
-        except (OSError, RuntimeError, ValueError, RayError) as error:
-            raise _start_error(address, error) from error
+            start_here(num_cpus)
+        else:
+            connect(address)
 
     def evaluate(self, config: RunConfig, job: EvaluationJob) -> EvaluationResult:
         """Share the episodes among tasks."""
@@ -113,25 +99,8 @@ class RayBackend:
 
     def close(self) -> None:
         """Leave the cluster, and end it where this process started it."""
-        ray.shutdown()
-
-
-def _check_reachable(address: str) -> None:
-    """Raise OSError where nobody listens at HOST:PORT; Ray itself takes minutes to find out."""
-    host, _, port = address.rpartition(":")
-    if host and port.isdigit() and "://" not in address:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S):
-            pass
-
-
-def _start_error(address: str | None, error: Exception) -> StillhouseError:
-    """Return why there is no cluster to work on."""
-    if address is None:
-        return RunFailedError(f"Ray does not start on this machine ({one_line(error)})")
-    return ResourceError(
-        f"--address {address}: cannot use a Ray cluster there ({one_line(error)}); give the "
-        f"address of a running one"
-    )
+        if not self._is_guest:
+            ray.shutdown()
 
 
 def _together(results: list[EvaluationResult]) -> EvaluationResult:

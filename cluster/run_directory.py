@@ -1,7 +1,8 @@
 """The run directory: what a run leaves behind, and what it goes on from.
 
 `recipe.toml`, `metrics.jsonl`, TensorBoard events, `checkpoints/`, `student.safetensors` with its
-specification, `student.onnx`, `evaluation.json`; `teacher.safetensors` where the run trained it.
+specification, `student.onnx`, `evaluation.json`; `groundwork.json`, for the next start of the same
+run; `teacher.safetensors` where the run trained it or took it along to a cluster.
 """
 
 import json
@@ -14,6 +15,7 @@ import tomli_w
 
 from cluster.config import RunConfig, load_recipe
 from common.errors import ConfigError, RunDirectoryError
+from common.policies.policy import Policy, load_policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,13 @@ class RunDirectory:
         return self.path / "checkpoints"
 
     @property
+    def groundwork(self) -> Path:
+        """Baseline scores, and what `auto` was resolved to."""
+        return self.path / "groundwork.json"
+
+    @property
     def teacher(self) -> Path:
-        """The teacher, where the run trained it."""
+        """The teacher, where the run trained it or took it along to a cluster."""
         return self.path / "teacher.safetensors"
 
     @property
@@ -120,6 +127,14 @@ def open_run_directory(path: Path, overrides: list[str]) -> tuple[RunDirectory, 
     if not directory.recipe.is_file():
         raise RunDirectoryError(f"{path}: no run directory (it has no recipe.toml)")
     return directory, load_recipe(directory.recipe, overrides)
+
+
+def kept_teacher(directory: RunDirectory, config: RunConfig) -> Policy | None:
+    """Return the teacher that lies in the run directory, or None where the recipe's is another."""
+    named = None if config.teacher is None else config.teacher.path
+    if named not in (None, directory.teacher) or not directory.teacher.exists():
+        return None
+    return load_policy(directory.teacher)
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

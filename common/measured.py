@@ -55,7 +55,7 @@ def remembered(question: object, answer: Callable[[], dict[str, float]]) -> dict
         question: everything that the answer depends on, apart from machine and torch; JSON types.
         answer: measures.
     """
-    about = [_processor(), torch.__version__, torch.get_num_threads(), question]
+    about = [processor(), torch.__version__, torch.get_num_threads(), question]
     key = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     path = Path(platformdirs.user_cache_dir("stillhouse")) / f"measured-{key[:32]}.json"
     try:
@@ -86,7 +86,7 @@ def _time_calls(call: Callable[[], object], seconds: float) -> float:
     return shortest
 
 
-def _processor() -> str:
+def processor() -> str:
     """Return the processor's name and what torch can use of it."""
     name = platform.processor() or platform.machine()
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster import cli, ray_backend
+from cluster import cli, ray_connection
 from tests.cartpole import save_cartpole_teacher, write_recipe
 
 
@@ -27,7 +27,7 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         addresses.append(address)
         raise ConnectionError("nobody there")
 
-    monkeypatch.setattr(ray_backend.ray, "init", init)
+    monkeypatch.setattr(ray_connection.ray, "init", init)
     return addresses
 
 

@@ -12,7 +12,9 @@ from rich.table import Table
 
 from actors.evaluator import EvaluationResult
 from cluster import controller as module
+from cluster.board import RunStatus, Wanted
 from cluster.config import RunConfig
+from cluster.control import Control
 from cluster.controller import Controller, Outcome
 from cluster.prepare import Preparation, prepare
 from cluster.run_directory import RunDirectory, create_run_directory
@@ -67,18 +69,30 @@ class FakeSession:
         self.act = act
         self.num_polls = num_polls
         self.polls = 0
+        self.paused = False
         self.calls: list[str] = []
 
     def poll(self) -> Snapshot:
         self.polls += 1
         self.act()
         finished = self.polls == self.num_polls
-        return Snapshot(trainer=STATS, collectors=(), shards=(), restarts={}, finished=finished)
+        return Snapshot(
+            trainer=STATS,
+            collectors=(),
+            shards=(),
+            restarts={"learner": 1},
+            finished=finished,
+            env_runners_wanted=2,
+            paused=self.paused,
+            waiting_for="1 CPU",
+            lost=0,
+        )
 
     def scale(self, num_env_runners: int) -> None:
         self.calls.append(f"scale {num_env_runners}")
 
     def pause(self, paused: bool) -> None:
+        self.paused = paused
         self.calls.append(f"pause {paused}")
 
     def finish(self) -> Policy:
@@ -94,8 +108,10 @@ class FakeBackend:
 
     def __init__(self, session: FakeSession | None) -> None:
         self.session = session
+        self.played: list[str | None] = []
 
     def evaluate(self, config: RunConfig, job: EvaluationJob) -> EvaluationResult:
+        self.played.append(None if job.policy is None else job.policy.spec.name)
         value = 0.0 if job.policy is None else 100.0
         return EvaluationResult(
             returns=(value,) * job.num_episodes,
@@ -128,6 +144,7 @@ class Bench:
         self.folder = folder
         self.reporter = FakeReporter()
         self.directory = RunDirectory(folder / "run")
+        self.control = Control(RunStatus(name="balance", run_dir="run", task="CartPole-v1"))
         self.num_closed = 0
         close = Telemetry.close
 
@@ -140,9 +157,12 @@ class Bench:
     def run(self, session: FakeSession | None, *overrides: str) -> Outcome:
         config = load_config(self.folder, *overrides)
         preparation = prepare(config, num_cpus=2, num_gpus=0)
-        create_run_directory(self.directory.path, config)
-        backend = FakeBackend(session)
-        return Controller(preparation, self.directory, backend, self.reporter).run()
+        if not self.directory.recipe.exists():
+            create_run_directory(self.directory.path, config)
+        self.backend = backend = FakeBackend(session)
+        return Controller(
+            preparation, self.directory, backend, self.reporter, self.control
+        ).run()
 
     def assert_closed(self) -> None:
         assert not self.reporter.open
@@ -255,3 +275,61 @@ def test_the_student_must_reach_what_the_recipe_requires(
 def test_warnings_are_told_before_anything_else(bench: Bench) -> None:
     bench.run(FakeSession(interrupt, num_polls=99))
     assert bench.reporter.said[0].startswith("note: the student (114 parameters) is not smaller")
+
+
+def test_a_stop_that_is_wanted_saves_the_student_as_ctrl_c_does(bench: Bench) -> None:
+    session = FakeSession(lambda: bench.control.want(Wanted(stop=True)), num_polls=99)
+    outcome = bench.run(session)
+    assert not outcome.finished
+    assert (session.polls, session.calls) == (1, ["finish"])
+    assert bench.control.status.phase == "stopped"
+    assert load_policy(bench.directory.student).spec == STUDENT.spec
+
+
+def test_what_is_wanted_is_told_to_the_session_once(bench: Bench) -> None:
+    wishes = iter(
+        [
+            Wanted(num_env_runners=4),
+            Wanted(num_env_runners=4),
+            Wanted(num_env_runners=4, paused=True),
+            Wanted(num_env_runners=1, paused=False),
+        ]
+    )
+    session = FakeSession(lambda: bench.control.want(next(wishes, Wanted())), num_polls=6)
+    bench.run(session)
+    assert session.calls == ["scale 4", "pause True", "scale 1", "pause False", "finish"]
+
+
+def test_the_status_follows_the_run_to_its_end(bench: Bench) -> None:
+    seen: list[str] = []
+    session = FakeSession(lambda: seen.append(bench.control.status.phase), num_polls=2)
+    bench.run(session)
+    status = bench.control.status
+    assert seen == ["distilling", "distilling"]
+    assert status.phase == "finished"
+    assert "100.0 % of its teacher" in status.detail
+    assert (status.env_steps, status.total_env_steps) == (100, 12_000)
+    assert status.restarts == {"learner": 1}
+    assert (status.env_runners_wanted, status.waiting_for) == (2, "1 CPU")
+    assert status.figures["learner/loss"] == 0.5
+
+
+def test_the_next_start_of_a_run_does_not_play_the_baseline_again(bench: Bench) -> None:
+    bench.run(FakeSession(interrupt, num_polls=99))
+    assert bench.backend.played == [None, "feedback"]
+    bench.run(FakeSession(nothing, num_polls=1), "total_env_steps=13_000")
+    assert bench.backend.played == ["student"]
+    assert any("going on from the baseline" in line for line in bench.reporter.said)
+
+
+def test_another_recipe_plays_its_own_baseline(bench: Bench) -> None:
+    bench.run(FakeSession(interrupt, num_polls=99))
+    bench.run(FakeSession(nothing, num_polls=1), "evaluation.num_episodes=4")
+    assert bench.backend.played == [None, "feedback", "student"]
+
+
+def test_an_unreadable_baseline_is_played_again(bench: Bench) -> None:
+    bench.run(FakeSession(interrupt, num_polls=99))
+    bench.directory.groundwork.write_text('{"about": ')
+    bench.run(FakeSession(nothing, num_polls=1))
+    assert bench.backend.played == [None, "feedback", "student"]

@@ -13,7 +13,9 @@ import psutil
 import pytest
 from rich.console import Console
 
+from cluster.board import RunStatus
 from cluster.config import RunConfig
+from cluster.control import Control
 from cluster.controller import Controller, Outcome
 from cluster.local_backend import LocalBackend
 from cluster.prepare import prepare
@@ -31,7 +33,9 @@ ROOT = Path(__file__).resolve().parents[2]
 def run(config: RunConfig, directory: Path, backend: Backend) -> Outcome:
     preparation = prepare(config, num_cpus=2, num_gpus=0)
     reporter = PlainReporter(Console(quiet=True))
-    return Controller(preparation, create_run_directory(directory, config), backend, reporter).run()
+    run_directory = create_run_directory(directory, config)
+    control = Control(RunStatus(name=config.name, run_dir=str(directory), task=config.env.id))
+    return Controller(preparation, run_directory, backend, reporter, control).run()
 
 
 def assert_complete(directory: Path, outcome: Outcome, config: RunConfig) -> None:

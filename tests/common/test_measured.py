@@ -31,7 +31,7 @@ def test_an_answer_is_asked_for_once(cache):
 
 def test_another_processor_measures_anew(cache, monkeypatch):
     assert remembered("q", lambda: {"a": 1.0}) == {"a": 1.0}
-    monkeypatch.setattr(measured, "_processor", lambda: "another")
+    monkeypatch.setattr(measured, "processor", lambda: "another")
     assert remembered("q", lambda: {"a": 2.0}) == {"a": 2.0}
 
 

@@ -1,0 +1,191 @@
+"""The run board as a detached Ray actor, and the thread that keeps a run in touch with it."""
+
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, RayError
+
+from cluster.board import Entry, RunBoard, Wanted
+from cluster.control import Control
+from cluster.ray_errors import own_error
+from common.errors import ResourceError
+
+NAMESPACE = "stillhouse"
+BOARD = "run-board"
+
+EXCHANGE_S = 0.5
+ANSWER_TIMEOUT_S = 20.0
+
+_RAY_BOARD: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(RunBoard)
+
+
+def open_board() -> Any:
+    """Return the cluster's run board, started where there is none yet."""
+    return _RAY_BOARD.options(
+        name=BOARD, namespace=NAMESPACE, lifetime="detached", get_if_exists=True
+    ).remote()
+
+
+class BoardClient:
+    """The run board as a terminal sees it."""
+
+    def __init__(self) -> None:
+        self._board: Any | None
+        try:
+            self._board = ray.get_actor(BOARD, namespace=NAMESPACE)
+        except ValueError:  # no run was ever started here
+            self._board = None
+
+    def entries(self) -> list[Entry]:
+        """Return all runs."""
+        if self._board is None:
+            return []
+        entries: list[Entry] = ask(self._board.entries.remote())
+        return entries
+
+    def entry(self, name: str) -> Entry:
+        """Return a run.
+
+        Raises:
+            ResourceError: there is no such run.
+        """
+        if self._board is None:
+            raise ResourceError(f"{name}: no such run on this cluster; there are: none")
+        entry: Entry = ask(self._board.entry.remote(name))
+        return entry
+
+    def want(self, name: str, **changes: object) -> Entry:
+        """Write down what is wanted of a run.
+
+        Raises:
+            ResourceError: it cannot be had.
+        """
+        self.entry(name)
+        assert self._board is not None
+        entry: Entry = ask(self._board.want.remote(name, **changes))
+        return entry
+
+    def wait(
+        self,
+        name: str,
+        until: Callable[[Entry], bool],
+        *,
+        timeout_s: float,
+        seen: Callable[[Entry], None] = lambda entry: None,
+    ) -> Entry:
+        """Look at a run twice a second until something holds, it is dead, or time is over.
+
+        Args:
+            name: of the run.
+            until: what to wait for.
+            timeout_s: how long at most.
+            seen: told every look.
+        """
+        deadline = time.monotonic() + timeout_s
+        while True:
+            entry = self.entry(name)
+            seen(entry)
+            if until(entry) or not entry.alive or time.monotonic() > deadline:
+                return entry
+            time.sleep(EXCHANGE_S)
+
+
+@contextmanager
+def attached(control: Control) -> Iterator[None]:
+    """Keep a run that belongs to this process on the board; a stop comes as Ctrl-C does.
+
+    Raises:
+        ResourceError: another run of this name is going on.
+    """
+    link = BoardLink(control, on_stop=lambda: os.kill(os.getpid(), signal.SIGINT))
+    try:
+        yield
+    except KeyboardInterrupt:
+        control.report(phase="stopped")
+        raise
+    except Exception as error:
+        control.report(phase="failed", detail=str(error))
+        raise
+    finally:
+        link.close()
+
+
+class BoardLink:
+    """Exchanges a run's reports and wishes with the board until it is closed.
+
+    Args:
+        control: of the run.
+        token: tells this launch from others of its name; a new one by default.
+        on_stop: called, once and from the link's thread, when a stop is wanted while the
+            controller is in a phase that it does not leave by itself.
+
+    Raises:
+        ResourceError: another run of this name is going on.
+    """
+
+    def __init__(
+        self, control: Control, *, token: str | None = None, on_stop: Callable[[], None]
+    ) -> None:
+        self._control = control
+        self._token = token or uuid.uuid4().hex
+        self._on_stop = on_stop
+        self._closed = threading.Event()
+        self._board = open_board()
+        self.former_starts: int = ask(self._board.begin.remote(self._token, control.status))
+        self._thread = threading.Thread(target=self._run, name="board-link", daemon=True)
+        self._thread.start()
+
+    def close(self, **changes: Any) -> None:
+        """Report `changes` as the last thing, and end."""
+        self._control.report(**changes)
+        self._closed.set()
+        if threading.current_thread() is self._thread:
+            self._exchange()
+        else:
+            self._thread.join()
+
+    def _run(self) -> None:
+        told = False
+        while not self._closed.wait(EXCHANGE_S):
+            self._exchange()
+            stop = self._control.wanted.stop and self._control.status.phase != "distilling"
+            if stop and not told:
+                told = True
+                self._on_stop()
+        self._exchange()
+
+    def _exchange(self) -> None:
+        try:
+            answer: Wanted = ray.get(
+                self._board.exchange.remote(self._token, self._control.status),
+                timeout=ANSWER_TIMEOUT_S,
+            )
+        except RayError:  # it is started again, or the head is; the next report comes soon
+            return
+        self._control.want(answer)
+
+
+def ask(reference: Any) -> Any:
+    """Return the board's answer, its own errors as they are.
+
+    Raises:
+        StillhouseError: what the board raised.
+        ResourceError: it does not answer.
+    """
+    try:
+        return ray.get(reference, timeout=ANSWER_TIMEOUT_S)
+    except GetTimeoutError:
+        raise ResourceError(
+            f"the cluster's run board does not answer within {ANSWER_TIMEOUT_S:g} s; is its head "
+            f"node busy or gone?"
+        ) from None
+    except RayError as error:
+        raise own_error("the run board failed", error) from error
+
