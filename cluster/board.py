@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+from pydantic import Field
+
 from common.config import StrictModel
 from common.errors import ResourceError
 
@@ -50,9 +52,9 @@ class RunStatus(StrictModel):
     """Which resources are missing."""
     stands_still: str | None = None
     """Which stage does not move, and since when."""
-    restarts: dict[str, int] = {}
+    restarts: dict[str, int] = Field(default_factory=dict)
     """By role."""
-    figures: dict[str, float] = {}
+    figures: dict[str, float] = Field(default_factory=dict)
     """The newest metrics by their names."""
     num_lines: int = 0
     """Lines said since the start; `lines` are the last of them."""

@@ -22,6 +22,7 @@ from cluster.config import RunConfig, load_recipe
 from cluster.control import BoardReporter, Control
 from cluster.prepare import prepare
 from cluster.progress import Reporter, make_reporter
+from cluster.run_commands import commands
 from cluster.run_directory import (
     RunDirectory,
     check_new_directory,
@@ -32,7 +33,6 @@ from cluster.run_directory import (
     save_recipe,
     write_json,
 )
-from cluster.run_commands import commands
 from cluster.session import Backend
 from common.errors import ConfigError, RunDirectoryError, StillhouseError, UserError
 from common.policies.policy import Policy, load_policy, save_policy
@@ -275,9 +275,7 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
-def _execute(
-    config: RunConfig, path: Path, where: Where, *, resumed: RunDirectory | None
-) -> None:
+def _execute(config: RunConfig, path: Path, where: Where, *, resumed: RunDirectory | None) -> None:
     """Prepare, then run all phases, or have the cluster run them."""
     if where.detached and (where.local or where.address is None):
         raise ConfigError(

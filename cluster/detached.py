@@ -34,7 +34,6 @@ MAX_RESTARTS = 10
 """Of the controller, before the run is given up."""
 
 
-
 class DetachedRun:
     """Hosts a run's controller in a thread.
 
@@ -51,9 +50,7 @@ class DetachedRun:
 
     def _run(self) -> None:
         directory, config = open_run_directory(Path(self._run_dir), [])
-        control = Control(
-            RunStatus(name=config.name, run_dir=self._run_dir, task=config.env.id)
-        )
+        control = Control(RunStatus(name=config.name, run_dir=self._run_dir, task=config.env.id))
         link = BoardLink(control, token=self._token, on_stop=lambda: self._end(link, "stopped"))
         reporter = BoardReporter(control)
         try:
@@ -109,14 +106,10 @@ def launch(status: RunStatus) -> None:
     """
     token = uuid.uuid4().hex
     ask(open_board().claim.remote(token, status))
-    _RAY_DETACHED_RUN.options(
-        name=f"run-{token}", namespace=NAMESPACE, lifetime="detached"
-    ).remote(
+    _RAY_DETACHED_RUN.options(name=f"run-{token}", namespace=NAMESPACE, lifetime="detached").remote(
         status.run_dir, token
     )
-    entry = BoardClient().wait(
-        status.name, lambda entry: entry.starts > 0, timeout_s=SILENT_S
-    )
+    entry = BoardClient().wait(status.name, lambda entry: entry.starts > 0, timeout_s=SILENT_S)
     if entry.starts == 0:
         raise RunFailedError(
             f"{status.name}: the run did not start within {SILENT_S:g} s; see the logs of "

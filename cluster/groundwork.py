@@ -62,9 +62,7 @@ def lay_groundwork(
             f"random {kept.random_return:.1f}"
         )
         return kept
-    reporter.say(
-        f"teacher and a random policy play {config.evaluation.num_episodes} episodes"
-    )
+    reporter.say(f"teacher and a random policy play {config.evaluation.num_episodes} episodes")
     random = play_random(config, backend)
     baseline = play_policy(config, backend, teacher, reference=None)
     reporter.say(

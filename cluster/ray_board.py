@@ -188,4 +188,3 @@ def ask(reference: Any) -> Any:
         ) from None
     except RayError as error:
         raise own_error("the run board failed", error) from error
-

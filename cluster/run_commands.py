@@ -34,7 +34,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=0.0, help="Seconds to wait for it.")]
 
 
-
 @commands.command()
 def status(
     name: Annotated[str | None, typer.Argument(help="Of one run; by default all.")] = None,
@@ -97,13 +96,9 @@ def scale(
     """Add or remove env runners while the run goes on."""
     with _board(address) as board:
         board.want(name, num_env_runners=env_runners)
-        entry = board.wait(
-            name,
-            lambda entry: entry.status.env_runners == entry.status.env_runners_wanted == env_runners,
-            timeout_s=timeout,
-        )
+        entry = board.wait(name, lambda entry: _has(entry, env_runners), timeout_s=timeout)
     status = entry.status
-    if status.env_runners == env_runners:
+    if _has(entry, env_runners):
         print(f"{name}: {env_runners} env runners")
         return
     why = status.waiting_for or f"the run is in its phase {status.phase}"
@@ -120,9 +115,7 @@ def pause(
     """Hold a run: its env runners collect nothing until it goes on."""
     with _board(address) as board:
         board.want(name, paused=not off)
-        entry = board.wait(
-            name, lambda entry: entry.status.paused is not off, timeout_s=timeout
-        )
+        entry = board.wait(name, lambda entry: entry.status.paused is not off, timeout_s=timeout)
     held = "paused" if entry.status.paused else "going on"
     print(f"{name}: {held}" + (f" ({entry.status.phase})" if entry.status.paused is off else ""))
 
@@ -151,6 +144,12 @@ def _board(address: str) -> Iterator["BoardClient"]:
         yield BoardClient()
     finally:
         ray.shutdown()
+
+
+def _has(entry: Entry, num_env_runners: int) -> bool:
+    """Whether so many env runners collect, and no more are leaving."""
+    status = entry.status
+    return status.env_runners == status.env_runners_wanted == num_env_runners
 
 
 def _state(entry: Entry) -> str:

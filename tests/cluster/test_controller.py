@@ -160,9 +160,7 @@ class Bench:
         if not self.directory.recipe.exists():
             create_run_directory(self.directory.path, config)
         self.backend = backend = FakeBackend(session)
-        return Controller(
-            preparation, self.directory, backend, self.reporter, self.control
-        ).run()
+        return Controller(preparation, self.directory, backend, self.reporter, self.control).run()
 
     def assert_closed(self) -> None:
         assert not self.reporter.open
