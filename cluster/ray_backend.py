@@ -1,7 +1,6 @@
 """The same parts as Ray actors on a cluster; `cluster.ray_session` supervises a distillation."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray
