@@ -46,15 +46,25 @@ class RaySession:
         self._recipe = config.model_dump_json()
         self._limits = preparation.limits
         self._checkpoints = checkpoints
-        self._teacher_dist = teacher.spec.dist
+        self._teacher_spec = teacher.spec
         self._student_bytes = policy_to_bytes(
             new_student(config, preparation.environment, teacher.spec)
         )
         self._teacher_ref = ray.put(policy_to_bytes(teacher))
         self._reservation = Reservation(config)
         self._reservation.wait()
+        try:
+            self._start()
+        except BaseException:
+            self._reservation.release()  # ends what was started in it
+            raise
+        scaling = config.actors.scaling
+        self._scaler = None if scaling is None else AutoScaler(scaling)
+
+    def _start(self) -> None:
+        config = self._config
         self._shared_teachers = SharedTeachers(
-            config, teacher.spec, self._teacher_ref, place=self._reservation.of_inference
+            config, self._teacher_spec, self._teacher_ref, place=self._reservation.of_inference
         )
         self._store = RAY_WEIGHT_STORE.remote()
         self._shards = RayShards(
@@ -65,15 +75,13 @@ class RaySession:
         self._learner = RayLearner(self._start_rank, config.learner)
         self._learner.wait_until_started()
         self._shared_teachers.wait_until_ready(START_TIMEOUT_S)
+        last = max((life.incarnation for life in self._learner.lives), default=-1)
         self._runners = EnvRunners(
             self._start_runner,
             config.actors,
             fewest=fewest_env_runners(config),
-            first_incarnation=1
-            + max((life.incarnation for life in self._learner.lives), default=-1),
+            first_incarnation=last + 1,
         )
-        scaling = config.actors.scaling
-        self._scaler = None if scaling is None else AutoScaler(scaling)
 
     def scale(self, num_env_runners: int) -> None:
         """Want so many env runners; automatic scaling rests from now on.
@@ -208,7 +216,7 @@ class RaySession:
         ).remote(
             self._recipe,
             self._student_bytes,
-            self._teacher_dist,
+            self._teacher_spec.dist,
             teacher=None if self._config.actors.labels_chunks else self._teacher_ref,
             rank=rank,
             store=self._store,
