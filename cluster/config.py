@@ -58,6 +58,14 @@ class SupervisionConfig(StrictModel):
     """Seconds that a run waits for the CPUs and GPUs that it cannot start without."""
 
 
+class WatchdogConfig(StrictModel):
+    """The recipe's `[watchdog]`."""
+
+    after_s: float = Field(default=60.0, gt=0)
+    """Seconds after which a stage that stands still is named; more than a chunk or a learner step
+    takes."""
+
+
 class RunConfig(StrictModel):
     """A recipe."""
 
@@ -78,6 +86,7 @@ class RunConfig(StrictModel):
     evaluation: EvaluationConfig = EvaluationConfig()
     stop: StopConfig = StopConfig()
     supervision: SupervisionConfig = SupervisionConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
 
     @model_validator(mode="after")
     def _one_teacher(self) -> "RunConfig":
