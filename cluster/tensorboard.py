@@ -1,0 +1,54 @@
+"""TensorBoard events, written by the thread that has the figures.
+
+PyTorch's `SummaryWriter` writes in a thread of its own. On a full disk that thread dies with a
+traceback, half an event stays in the file, and the next call raises; an event file is never
+written again. Here TensorBoard's own records go through `GrowingFile`, so a full disk costs events
+and nothing else.
+"""
+
+import io
+import os
+import socket
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from cluster.growing_file import GrowingFile
+
+FORMAT = "brain.Event:2"
+"""What an event file's first record says of the others."""
+
+
+class TensorBoard:
+    """An event file of this process.
+
+    Args:
+        folder: of event files; TensorBoard shows all of them as one run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        name = f"{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        self._file = GrowingFile(folder / f"events.out.tfevents.{name}")
+        self._begun = self._file.append(_first_record())
+
+    def add(self, figures: Mapping[str, float], *, step: int) -> None:
+        """Write figures at a step."""
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in figures.items()]
+        record = _record(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+        whole = record if self._begun else _first_record() + record
+        self._begun = self._file.append(whole) or self._begun
+
+
+def _first_record() -> bytes:
+    return _record(Event(wall_time=time.time(), file_version=FORMAT))
+
+
+def _record(event: Event) -> bytes:
+    buffer = io.BytesIO()
+    RecordWriter(buffer).write(event.SerializeToString())
+    return buffer.getvalue()
