@@ -20,12 +20,14 @@ from cluster.control import Control
 from cluster.evaluation import evaluate_student
 from cluster.groundwork import Groundwork, lay_groundwork
 from cluster.interrupt import deferred_interrupt
+from cluster.monitor import Monitor
 from cluster.prepare import Preparation, new_student
 from cluster.progress import Reporter, describe
 from cluster.run_directory import RunDirectory, write_json
+from cluster.run_log import RunLog
 from cluster.scoring import Scores
 from cluster.session import Backend, Session, Snapshot
-from cluster.telemetry import Metrics, Telemetry
+from cluster.telemetry import Metrics
 from common.errors import RunFailedError
 from common.policies.policy import Policy, save_policy
 from learners.export import export_onnx, verify_onnx
@@ -66,7 +68,7 @@ class Controller:
         self._config = preparation.config
         self._directory = directory
         self._backend = backend
-        self._reporter = reporter
+        self._reporter = self._log = RunLog(directory, preparation.config, reporter)
         self._control = control
         self._told = Wanted()
 
@@ -76,6 +78,10 @@ class Controller:
         Raises:
             RunFailedError: too much broke, or the student falls short of what the recipe requires.
         """
+        with self._log:
+            return self._run()
+
+    def _run(self) -> Outcome:
         config = self._config
         self._control.report(
             total_env_steps=config.total_env_steps, min_env_runners=config.replay.num_shards
@@ -109,12 +115,15 @@ class Controller:
     def _distil(self, teacher: Policy, groundwork: Groundwork) -> Policy | None:
         """Return the student, or None where the user stopped the run (it is saved then)."""
         preparation = self._preparation.with_config(groundwork.config)
-        telemetry = Telemetry(
+        monitor = Monitor(
+            preparation,
             self._directory,
+            self._log,
+            self._backend.exporter(groundwork.config),
             teacher_return=groundwork.teacher_return,
             random_return=groundwork.random_return,
         )
-        with deferred_interrupt() as interrupt, closing(telemetry), closing(self._reporter):
+        with deferred_interrupt() as interrupt, closing(self._reporter):
             self._control.report(phase="distilling")
             self._reporter.say("starting env runners, replay and learner")
             session = self._backend.distil(preparation, teacher, self._directory.checkpoints)
@@ -123,7 +132,8 @@ class Controller:
                 while not (stopped := interrupt.requested or self._control.wanted.stop):
                     self._steer(session)
                     snapshot = session.poll()
-                    metrics = telemetry.record(snapshot)
+                    metrics = monitor.take(snapshot)
+                    self._control.report(stands_still=monitor.standstill)
                     self._report(snapshot, metrics)
                     if snapshot.finished or self._ends_early(metrics, time.monotonic() - started):
                         break

@@ -24,7 +24,7 @@ from cluster.config import RunConfig
 from cluster.placement import build_acting_teacher, build_labeller
 from cluster.prepare import Preparation, new_student
 from cluster.scaling import check_num_env_runners
-from cluster.session import EvaluationJob, Session, Snapshot
+from cluster.session import EvaluationJob, Export, Session, Snapshot
 from common.policies.inference import Observations
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
 from common.replay.shard import ReplayShard
@@ -95,6 +95,10 @@ class LocalBackend:
             )
 
         return LocalSession(config, start, shards, trainer, trained)
+
+    def exporter(self, config: RunConfig) -> Export:
+        """Return what does nothing: one process has its run directory, and no Ray."""
+        return lambda metrics, snapshot: None
 
     def close(self) -> None:
         """Do nothing: nothing was started."""

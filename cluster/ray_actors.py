@@ -11,6 +11,7 @@ The learner's is in `cluster.ray_rank`.
 | shared      | none (async calls) | answer: more questions, the forward  | the clock; the env    |
 | inference   |                    | pass under way                       | runners               |
 | weight store| none               | nothing                              |                       |
+| log keeper  | none               | nothing                              |                       |
 | learner     | feed → steps       | an answer of any shard; the other    | inserts               |
 | (each rank) |                    | ranks                                |                       |
 """
@@ -27,6 +28,7 @@ from ray.exceptions import ObjectLostError
 
 from actors.collector import CollectorStats
 from actors.evaluator import EvaluationResult
+from cluster.actor_logs import hand_over_logs
 from cluster.assembly import (
     build_collector,
     build_shard,
@@ -87,8 +89,9 @@ class WeightStoreActor:
 class ReplayShardActor:
     """A replay shard whose callers wait in it."""
 
-    def __init__(self, recipe: str, limits: RateLimits, index: int) -> None:
+    def __init__(self, recipe: str, limits: RateLimits, index: int, *, logs: str) -> None:
         set_threads(1)
+        hand_over_logs(logs, f"shard {index}")
         self._shard = build_shard(RunConfig.model_validate_json(recipe), limits, index)
         self._changed = asyncio.Condition()
 
@@ -139,10 +142,12 @@ class EnvRunnerActor:
         runner_id: int,
         incarnation: int,
         store: Handle,
+        logs: str,
         shard: Handle,
         paused: bool = False,
     ) -> None:
         set_threads(1)
+        hand_over_logs(logs, f"env_runner {runner_id}")
         self._store = store
         self._shard = shard
         self._in_flight: deque[Reference] = deque()

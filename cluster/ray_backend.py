@@ -8,13 +8,14 @@ from ray.exceptions import RayError
 
 from actors.evaluator import EvaluationResult
 from cluster.config import RunConfig
+from cluster.metrics_export import MetricsExport
 from cluster.prepare import Preparation, check_resources
 from cluster.ray_actors import RAY_PLAY, RAY_RESOLVE
 from cluster.ray_connection import connect, start_here
 from cluster.ray_errors import own_error
 from cluster.ray_resources import wait_for_room
 from cluster.ray_session import RaySession
-from cluster.session import EvaluationJob, Session
+from cluster.session import EvaluationJob, Export, Session
 from common.policies.inference import Observations
 from common.policies.policy import Policy, policy_to_bytes
 from common.threads import set_threads
@@ -95,6 +96,10 @@ class RayBackend:
             preparation.config, num_cpus=there.get("CPU", 0.0), num_gpus=there.get("GPU", 0.0)
         )
         return RaySession(preparation, teacher, checkpoints)
+
+    def exporter(self, config: RunConfig) -> Export:
+        """Return what records the figures as Ray metrics."""
+        return MetricsExport(config).export
 
     def close(self) -> None:
         """Leave the cluster, and end it where this process started it."""

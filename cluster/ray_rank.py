@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ray
 
+from cluster.actor_logs import hand_over_logs
 from cluster.assembly import build_readers, build_trainer
 from cluster.config import RunConfig
 from cluster.placement import build_labeller
@@ -34,10 +35,12 @@ class LearnerActor:
         rank: int,
         teacher: PolicyBytes | None,
         store: Handle,
+        logs: str,
         shards: list[Handle],
         checkpoints: Path,
     ) -> None:
         set_threads(1)
+        hand_over_logs(logs, f"learner {rank}")
         self._config = RunConfig.model_validate_json(recipe)
         self._student = policy_from_bytes(*student)
         self._teacher_dist = teacher_dist

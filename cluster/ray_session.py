@@ -17,6 +17,7 @@ from pathlib import Path
 import ray
 
 from cluster.accounting import account
+from cluster.log_collector import LogCollector
 from cluster.prepare import Preparation, new_student
 from cluster.pulse import collect
 from cluster.ray_actors import RAY_ENV_RUNNER, RAY_REPLAY_SHARD, RAY_WEIGHT_STORE, Handle
@@ -66,6 +67,7 @@ class RaySession:
         self._shared_teachers = SharedTeachers(
             config, self._teacher_spec, self._teacher_ref, place=self._reservation.of_inference
         )
+        self._logs = LogCollector()
         self._store = RAY_WEIGHT_STORE.remote()
         self._shards = RayShards(
             self._start_shard,
@@ -110,6 +112,7 @@ class RaySession:
         learner, runners, shards = self._learner, self._runners, self._shards
         collect([*learner.pulses, *runners.pulses, *shards.pulses], REPORTS_WITHIN_S)
         collectors = runners.reports()
+        self._logs.poll()
         learner.look()
         shards.look()
         silence_s = self._config.supervision.silence_s
@@ -173,6 +176,7 @@ class RaySession:
         self._shared_teachers.kill()
         self._shards.kill()
         ray.kill(self._store)
+        self._logs.close()
         self._reservation.release()
 
     def runner_pid(self, index: int) -> int:
@@ -204,7 +208,7 @@ class RaySession:
 
     def _start_shard(self, index: int) -> Handle:
         return RAY_REPLAY_SHARD.options(scheduling_strategy=SPREAD).remote(
-            self._recipe, self._limits, index
+            self._recipe, self._limits, index, logs=self._logs.name
         )
 
     def _start_rank(self, rank: int) -> Handle:
@@ -220,6 +224,7 @@ class RaySession:
             teacher=None if self._config.actors.labels_chunks else self._teacher_ref,
             rank=rank,
             store=self._store,
+            logs=self._logs.name,
             shards=self._shards.actors[rank :: learner.num_ranks],
             checkpoints=self._checkpoints,
         )
@@ -236,6 +241,7 @@ class RaySession:
             runner_id=index,
             incarnation=life.incarnation,
             store=self._store,
+            logs=self._logs.name,
             shard=shards[index % len(shards)],
             paused=paused,
         )

@@ -1,8 +1,9 @@
 """The run directory: what a run leaves behind, and what it goes on from.
 
-`recipe.toml`, `metrics.jsonl`, TensorBoard events, `checkpoints/`, `student.safetensors` with its
-specification, `student.onnx`, `evaluation.json`; `groundwork.json`, for the next start of the same
-run; `teacher.safetensors` where the run trained it or took it along to a cluster.
+`recipe.toml`, `metrics.jsonl`, `log.jsonl`, TensorBoard events, `checkpoints/`,
+`student.safetensors` with its specification, `student.onnx`, `evaluation.json`; `groundwork.json`,
+for the next start of the same run; `teacher.safetensors` where the run trained it or took it along
+to a cluster.
 """
 
 import json
@@ -33,6 +34,11 @@ class RunDirectory:
     def metrics(self) -> Path:
         """One JSON object a line."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What the run said, one JSON object a line."""
+        return self.path / "log.jsonl"
 
     @property
     def tensorboard(self) -> Path:

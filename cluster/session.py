@@ -4,6 +4,7 @@ Two backends implement `Backend`: `cluster.ray_backend` (actors on a Ray cluster
 `cluster.local_backend` (everything in this process, in turn).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -42,6 +43,10 @@ class Snapshot:
     """Transitions collected, as `cluster.accounting` defines it."""
     lost: int = 0
     """Transitions collected that will never reach the learner, as `cluster.accounting` has it."""
+
+
+Export = Callable[[dict[str, float], Snapshot], None]
+"""Takes the figures of a snapshot to where they are watched from; it never waits."""
 
 
 class Session(Protocol):
@@ -99,6 +104,9 @@ class Backend(Protocol):
 
     def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> Session:
         """Start a distillation, from the newest checkpoint where there is one."""
+
+    def exporter(self, config: RunConfig) -> Export:
+        """Return what exports the figures of a run."""
 
     def close(self) -> None:
         """Give back what the backend started."""

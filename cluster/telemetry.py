@@ -4,13 +4,13 @@ import json
 import math
 import time
 from collections import deque
-from pathlib import Path
 
 import numpy as np
-from torch.utils.tensorboard import SummaryWriter
 
+from cluster.growing_file import GrowingFile
 from cluster.run_directory import RunDirectory
 from cluster.session import Snapshot
+from cluster.tensorboard import TensorBoard
 from common.trajectory import STUDENT
 
 RATE_WINDOW_S = 20.0
@@ -37,16 +37,21 @@ class Telemetry:
     def __init__(
         self, directory: RunDirectory, *, teacher_return: float, random_return: float
     ) -> None:
-        self._path: Path = directory.metrics
-        self._writer = SummaryWriter(str(directory.tensorboard))
+        self._lines = GrowingFile(directory.metrics, ends_with=b"\n")
+        self._tensorboard = TensorBoard(directory.tensorboard)
         self._teacher_return = teacher_return
         self._random_return = random_return
         self._started = time.monotonic()
         self._history: deque[tuple[float, Snapshot]] = deque()
         self._returns: deque[float] = deque(maxlen=RECENT_EPISODES)
 
-    def record(self, snapshot: Snapshot) -> Metrics:
-        """Name the snapshot's figures, write them and return them."""
+    def record(self, snapshot: Snapshot, *, standstill_s: float = 0.0) -> Metrics:
+        """Name the snapshot's figures, write them and return them.
+
+        Args:
+            snapshot: the newest.
+            standstill_s: for how long a stage has stood still, as the watchdog found.
+        """
         now = time.monotonic()
         self._history.append((now, snapshot))
         while len(self._history) > 2 and now - self._history[0][0] > RATE_WINDOW_S:
@@ -59,17 +64,12 @@ class Telemetry:
             )
         metrics = self._name(snapshot) | self._rates() | self._student()
         metrics["time/elapsed_s"] = now - self._started
+        metrics["cluster/standstill_s"] = standstill_s
         # JSON has no NaN and no infinity; a figure that is neither says nothing anyway.
         metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics, allow_nan=False) + "\n")
-        for name, value in metrics.items():
-            self._writer.add_scalar(name, value, snapshot.trainer.env_steps)
+        self._lines.append(json.dumps(metrics, allow_nan=False).encode() + b"\n")
+        self._tensorboard.add(metrics, step=snapshot.trainer.env_steps)
         return metrics
-
-    def close(self) -> None:
-        """Write what is still in memory."""
-        self._writer.close()
 
     def _name(self, snapshot: Snapshot) -> Metrics:
         trainer, collectors, shards = snapshot.trainer, snapshot.collectors, snapshot.shards
@@ -88,7 +88,11 @@ class Telemetry:
             "replay/bytes": sum(shard.num_bytes for shard in shards),
             "replay/duplicates": sum(shard.duplicates for shard in shards),
             "actor/env_runners": len(collectors),
+            "actor/env_runners_wanted": snapshot.env_runners_wanted,
             "cluster/restarts": sum(snapshot.restarts.values()),
+            "cluster/lost": snapshot.lost,
+            "teacher/return": self._teacher_return,
+            "random/return": self._random_return,
         }
         if metrics["replay/transitions"]:
             stored = metrics["replay/bytes"] / metrics["replay/transitions"]

@@ -117,7 +117,6 @@ def soak(session: Session, folder: Path, *, seconds: float, every: float) -> lis
             + ", ".join(parts),
             flush=True,
         )
-    telemetry.close()
     return samples
 
 

@@ -206,6 +206,18 @@ class FakeReservation:
         self.held = False
 
 
+class FakeLogs:
+    """Actors that log nothing."""
+
+    name = "keeper"
+
+    def poll(self) -> None:
+        """Find nothing."""
+
+    def close(self) -> None:
+        """Find nothing."""
+
+
 def patched(monkeypatch: pytest.MonkeyPatch) -> Ray:
     """Put a fake Ray and its clock in the place of the real ones."""
     fake = Ray()
@@ -217,6 +229,7 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> Ray:
         monkeypatch.setattr(room, "node_of", lambda actor: "node")
     monkeypatch.setattr(ray_backend, "wait_for_room", lambda *asked, **limits: None)
     monkeypatch.setattr(ray_session, "Reservation", FakeReservation)
+    monkeypatch.setattr(ray_session, "LogCollector", FakeLogs)
     return fake
 
 

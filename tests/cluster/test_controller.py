@@ -5,21 +5,21 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from rich.table import Table
 
 from actors.evaluator import EvaluationResult
-from cluster import controller as module
+from cluster import telemetry as telemetry_module
 from cluster.board import RunStatus, Wanted
 from cluster.config import RunConfig
 from cluster.control import Control
 from cluster.controller import Controller, Outcome
 from cluster.prepare import Preparation, prepare
 from cluster.run_directory import RunDirectory, create_run_directory
-from cluster.session import EvaluationJob, Session, Snapshot
-from cluster.telemetry import Telemetry
+from cluster.session import EvaluationJob, Export, Session, Snapshot
 from common.errors import RunFailedError
 from common.policies.inference import Observations
 from common.policies.policy import Policy, load_policy, new_policy
@@ -109,6 +109,7 @@ class FakeBackend:
     def __init__(self, session: FakeSession | None) -> None:
         self.session = session
         self.played: list[str | None] = []
+        self.exported: list[Snapshot] = []
 
     def evaluate(self, config: RunConfig, job: EvaluationJob) -> EvaluationResult:
         self.played.append(None if job.policy is None else job.policy.spec.name)
@@ -133,6 +134,9 @@ class FakeBackend:
             raise RunFailedError("nothing starts")
         return self.session
 
+    def exporter(self, config: RunConfig) -> Export:
+        return lambda metrics, snapshot: self.exported.append(snapshot)
+
     def close(self) -> None:
         pass
 
@@ -140,19 +144,11 @@ class FakeBackend:
 class Bench:
     """A controller and what is around it."""
 
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.reporter = FakeReporter()
         self.directory = RunDirectory(folder / "run")
         self.control = Control(RunStatus(name="balance", run_dir="run", task="CartPole-v1"))
-        self.num_closed = 0
-        close = Telemetry.close
-
-        def count(telemetry: Telemetry) -> None:
-            self.num_closed += 1
-            close(telemetry)
-
-        monkeypatch.setattr(module.Telemetry, "close", count)
 
     def run(self, session: FakeSession | None, *overrides: str) -> Outcome:
         config = load_config(self.folder, *overrides)
@@ -164,12 +160,11 @@ class Bench:
 
     def assert_closed(self) -> None:
         assert not self.reporter.open
-        assert self.num_closed == 1
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    return Bench(tmp_path, monkeypatch)
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
 
 
 def nothing() -> None:
@@ -196,6 +191,7 @@ def test_a_finished_run_is_evaluated_exported_and_written_down(bench: Bench) -> 
     assert session.calls == ["finish"]
     bench.assert_closed()
     assert len(bench.directory.metrics.read_text().splitlines()) == 3
+    assert len(bench.backend.exported) == 3
     assert load_policy(bench.directory.student).spec == STUDENT.spec
     assert bench.directory.onnx.exists()
     evaluation = json.loads(bench.directory.evaluation.read_text())
@@ -251,7 +247,7 @@ def test_a_run_ends_when_its_student_is_good_enough(
 ) -> None:
     session = FakeSession(nothing, num_polls=99)
     shares = iter([{}, {"student/share_of_teacher": 0.89}, {"student/share_of_teacher": 0.9}])
-    monkeypatch.setattr(module.Telemetry, "_student", lambda self: next(shares))
+    monkeypatch.setattr(telemetry_module.Telemetry, "_student", lambda self: next(shares))
     assert bench.run(session, "stop.share_of_teacher=0.9").finished
     assert session.polls == 3
 
@@ -331,3 +327,34 @@ def test_an_unreadable_baseline_is_played_again(bench: Bench) -> None:
     bench.directory.groundwork.write_text('{"about": ')
     bench.run(FakeSession(nothing, num_polls=1))
     assert bench.backend.played == [None, "feedback", "student"]
+
+
+def log_of(bench: Bench) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in bench.directory.log.read_text().splitlines()]
+
+
+def test_what_is_said_is_written_to_the_log(bench: Bench) -> None:
+    bench.run(FakeSession(nothing, num_polls=2))
+    log = log_of(bench)
+    assert [line["message"] for line in log[1:-1]] == bench.reporter.said
+    assert (log[0]["message"], log[-1]["message"]) == ("the run starts", "the run ends")
+    assert "policy_version" not in log[0]
+    assert log[-1]["policy_version"] == STATS.policy_version
+
+
+def test_a_run_that_fails_says_so_in_its_log(bench: Bench) -> None:
+    with pytest.raises(RunFailedError):
+        bench.run(FakeSession(fail, num_polls=99))
+    assert log_of(bench)[-1]["message"] == "the run failed: too much broke"
+
+
+def test_a_standstill_is_said_written_and_exported(bench: Bench) -> None:
+    """Nothing moves in this session, and no env runner reports."""
+    bench.run(FakeSession(nothing, num_polls=3), "watchdog.after_s=1e-9")
+    said = [line for line in bench.reporter.said if "standing still" in line]
+    assert said
+    warnings = [line["message"] for line in log_of(bench) if line["level"] == "warning"]
+    assert said == [f"warning: {warning}" for warning in warnings]
+    figures = [json.loads(line) for line in bench.directory.metrics.read_text().splitlines()]
+    assert [line["cluster/standstill_s"] > 0 for line in figures] == [False, True, True]
+    assert "standing still" in str(bench.control.status.stands_still)

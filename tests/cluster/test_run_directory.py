@@ -19,6 +19,7 @@ def test_everything_lies_in_the_directory_under_the_documented_name(tmp_path: Pa
     names = {
         "recipe": "recipe.toml",
         "metrics": "metrics.jsonl",
+        "log": "log.jsonl",
         "tensorboard": "tensorboard",
         "checkpoints": "checkpoints",
         "teacher": "teacher.safetensors",

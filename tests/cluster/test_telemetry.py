@@ -1,6 +1,5 @@
 import json
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +17,7 @@ from cluster.telemetry import FEWEST_EPISODES, RATE_WINDOW_S, RECENT_EPISODES, M
 from common.replay.shard import ShardStats
 from common.trajectory import STUDENT, TEACHER
 from learners.trainer import TrainerStats
+from tests.disk import FULL, needs_full
 
 TEACHER_RETURN, RANDOM_RETURN = 500.0, 20.0
 
@@ -88,10 +88,8 @@ class Recorder:
 
 
 @pytest.fixture
-def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
-    recorder = Recorder(tmp_path, monkeypatch)
-    yield recorder
-    recorder.telemetry.close()
+def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    return Recorder(tmp_path, monkeypatch)
 
 
 def test_every_figure_has_its_name(recorder: Recorder) -> None:
@@ -116,6 +114,8 @@ def test_every_figure_has_its_name(recorder: Recorder) -> None:
         ),
         restarts={"env_runner": 1, "learner": 1},
         finished=False,
+        env_runners_wanted=3,
+        lost=64,
     )
     assert recorder.after(0.0, snapshot) == {
         "learner/env_steps": 200,
@@ -135,7 +135,12 @@ def test_every_figure_has_its_name(recorder: Recorder) -> None:
         "replay/duplicates": 1,
         "actor/env_runners": 2,
         "actor/policy_lag_versions": 3,
+        "actor/env_runners_wanted": 3,
         "cluster/restarts": 2,
+        "cluster/lost": 64,
+        "cluster/standstill_s": 0.0,
+        "teacher/return": TEACHER_RETURN,
+        "random/return": RANDOM_RETURN,
         "time/elapsed_s": 0.0,
     }
 
@@ -252,7 +257,6 @@ def test_a_teacher_no_better_than_random_has_no_share(
         RunDirectory(tmp_path), teacher_return=teacher_return, random_return=RANDOM_RETURN
     )
     metrics = telemetry.record(episodes(FEWEST_EPISODES, 30.0))
-    telemetry.close()
     assert metrics["student/training_return"] == 30.0
     assert "student/share_of_teacher" not in metrics
 
@@ -271,7 +275,6 @@ def test_a_run_that_goes_on_adds_to_the_lines(
     recorder.after(1.0, SNAPSHOT)
     resumed = Recorder(recorder.directory.path, monkeypatch)
     resumed.after(1.0, trainer(env_steps=5))
-    resumed.telemetry.close()
     assert [line["learner/env_steps"] for line in recorder.lines()] == [0, 5]
 
 
@@ -287,8 +290,37 @@ def test_tensorboard_gets_every_figure_at_its_env_step(recorder: Recorder) -> No
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     metrics = recorder.after(1.0, trainer(env_steps=123, metrics={"loss": 0.5}))
-    recorder.telemetry.close()
     events = EventAccumulator(str(recorder.directory.tensorboard)).Reload()
     assert set(events.Tags()["scalars"]) == set(metrics)
     (loss,) = events.Scalars("learner/loss")
     assert (loss.step, loss.value) == (123, 0.5)
+
+
+def test_a_standstill_has_a_figure(recorder: Recorder) -> None:
+    metrics = recorder.telemetry.record(SNAPSHOT, standstill_s=75.0)
+    assert metrics["cluster/standstill_s"] == 75.0
+
+
+@needs_full
+def test_a_full_disk_costs_figures_and_not_the_run(recorder: Recorder, caplog) -> None:
+    path = recorder.directory.metrics
+    path.symlink_to(FULL)
+    for _ in range(2):
+        assert recorder.after(1.0, SNAPSHOT)["learner/env_steps"] == 0
+    path.unlink()
+    told = [recorder.after(1.0, trainer(env_steps=steps)) for steps in (1, 2)]
+    assert recorder.lines() == told
+    assert caplog.messages == [
+        f"{path} cannot be written (No space left on device); the run goes on without it",
+        f"{path} is written again; it lacks 2 records",
+    ]
+
+
+def test_a_line_that_a_killed_process_left_half_is_cut_off(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = recorder.after(1.0, SNAPSHOT)
+    with recorder.directory.metrics.open("a", encoding="utf-8") as file:
+        file.write('{"learner/env_st')
+    second = Recorder(recorder.directory.path, monkeypatch).after(1.0, trainer(env_steps=5))
+    assert recorder.lines() == [first, second]

@@ -1,0 +1,65 @@
+"""What becomes of every snapshot: figures are written and exported, and a standstill is said."""
+
+import logging
+
+from cluster.prepare import Preparation
+from cluster.run_directory import RunDirectory
+from cluster.run_log import RunLog
+from cluster.session import Export, Snapshot
+from cluster.telemetry import Metrics, Telemetry
+from cluster.watchdog import Watchdog
+
+logger = logging.getLogger(__name__)
+
+
+class Monitor:
+    """Watches over one distillation.
+
+    Args:
+        preparation: the recipe and its rate limits.
+        directory: where figures are written.
+        log: where a standstill is said.
+        export: takes the figures to where they are watched from.
+        teacher_return: mean return of the teacher, measured.
+        random_return: mean return of a random policy, measured.
+    """
+
+    def __init__(
+        self,
+        preparation: Preparation,
+        directory: RunDirectory,
+        log: RunLog,
+        export: Export,
+        *,
+        teacher_return: float,
+        random_return: float,
+    ) -> None:
+        config = preparation.config
+        self._log = log
+        self._export = export
+        self._telemetry = Telemetry(
+            directory, teacher_return=teacher_return, random_return=random_return
+        )
+        self._watchdog = Watchdog(
+            config.watchdog,
+            preparation.limits,
+            sample_size=config.samples_per_request,
+            publish_interval_steps=config.learner.publish_interval_steps,
+        )
+
+    @property
+    def standstill(self) -> str | None:
+        """The stage that stands still and for how long, or None where all move."""
+        return self._watchdog.standstill
+
+    def take(self, snapshot: Snapshot) -> Metrics:
+        """Write down, export and judge a snapshot; return its figures."""
+        self._log.policy_version = snapshot.trainer.policy_version
+        if (line := self._watchdog.check(snapshot)) is not None:
+            if self._watchdog.standstill is None:
+                self._log.say(line)
+            else:
+                logger.warning("%s", line)
+        metrics = self._telemetry.record(snapshot, standstill_s=self._watchdog.standstill_s)
+        self._export(metrics, snapshot)
+        return metrics
