@@ -91,7 +91,9 @@ def test_a_run_on_ray_exports_what_the_dashboard_shows_and_its_actors_are_heard(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_metrics_report_interval_ms", "1000")
-    config = load_config(tmp_path, "total_env_steps=10_000_000")
+    config = load_config(
+        tmp_path, "total_env_steps=10_000_000", "behavior.name=student", "watchdog.after_s=600"
+    )
     preparation = prepare(config, num_cpus=2, num_gpus=0)
     directory = create_run_directory(tmp_path / "run", config)
     damaged = directory.checkpoints / "step-000000007"

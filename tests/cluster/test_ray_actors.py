@@ -22,10 +22,13 @@ def test_what_a_shard_keeps_is_not_in_rays_object_store(
     import ray
     from ray._private.internal_api import memory_summary  # what `ray memory` prints
 
+    from cluster.log_collector import LogCollector
     from cluster.ray_actors import RAY_REPLAY_SHARD
 
     limits = RateLimits(samples_per_insert=1.0, min_size_to_sample=1, error_buffer=1e18)
-    shard = RAY_REPLAY_SHARD.remote(load_config(tmp_path).model_dump_json(), limits, 0)
+    logs = LogCollector()
+    recipe = load_config(tmp_path).model_dump_json()
+    shard = RAY_REPLAY_SHARD.remote(recipe, limits, 0, logs=logs.name)
     for number in range(20):
         chunk = EncodedChunk(
             chunk_id=ChunkId(0, 0, number),
