@@ -26,6 +26,8 @@ class CollectorStats:
     """Seconds spent stepping and labelling since the start."""
     wait_s: float
     """Seconds spent waiting for `insert` since the start."""
+    store_wait_s: float = 0.0
+    """Seconds spent until the object store had room for chunks, where there is one."""
     episodes: tuple[EpisodeResult, ...]
     """Ended since the last report."""
 

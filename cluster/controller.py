@@ -27,6 +27,7 @@ from cluster.run_directory import RunDirectory, write_json
 from cluster.run_log import RunLog
 from cluster.scoring import Scores
 from cluster.session import Backend, Session, Snapshot
+from cluster.store_watch import StoreWatch
 from cluster.telemetry import Metrics
 from common.errors import RunFailedError
 from common.policies.policy import Policy, save_policy
@@ -127,7 +128,7 @@ class Controller:
             self._control.report(phase="distilling")
             self._reporter.say("starting env runners, replay and learner")
             session = self._backend.distil(preparation, teacher, self._directory.checkpoints)
-            started = time.monotonic()
+            started, store_watch = time.monotonic(), StoreWatch()
             try:
                 while not (stopped := interrupt.requested or self._control.wanted.stop):
                     self._steer(session)
@@ -135,6 +136,8 @@ class Controller:
                     metrics = monitor.take(snapshot)
                     self._control.report(stands_still=monitor.standstill)
                     self._report(snapshot, metrics)
+                    if (news := store_watch.news(snapshot)) is not None:
+                        self._reporter.say(news)
                     if snapshot.finished or self._ends_early(metrics, time.monotonic() - started):
                         break
                 if stopped:

@@ -6,7 +6,8 @@ The learner's is in `cluster.ray_rank`.
 |-------------|--------------------|--------------------------------------|-----------------------|
 | env runner  | sample → insert    | the insert before the last (at most  | the shard's rate      |
 |             |                    | two chunks in flight); a shared      | limiter; the shared   |
-|             |                    | teacher's answers                    | inference actor       |
+|             |                    | teacher's answers; room for the      | inference actor; the  |
+|             |                    | chunk in the object store            | object store          |
 | shard       | none (async calls) | insert: surplus; sample: shortage    | the other side        |
 | shared      | none (async calls) | answer: more questions, the forward  | the clock; the env    |
 | inference   |                    | pass under way                       | runners               |
@@ -21,6 +22,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -36,6 +38,7 @@ from cluster.assembly import (
 )
 from cluster.compute import resolve_compute
 from cluster.config import RunConfig
+from cluster.object_store import RoomTimer, when_room
 from cluster.placement import build_acting_teacher
 from cluster.shared_teacher import SharedInferenceActor, SharedTeacher
 from common.codec import EncodedChunk
@@ -77,9 +80,10 @@ class WeightStoreActor:
         self._ref: Reference | None = None
 
     def publish(self, weights: PolicyWeights) -> None:
-        """Keep newer weights."""
-        if self._store.publish(weights):
+        """Keep newer weights; where there is no room for them, the former ones stay."""
+        if weights.version > self._store.version:
             self._ref = ray.put(weights)
+            self._store.publish(weights)
 
     def pull_if_newer(self, version: int) -> list[Any]:
         """Return [a reference to newer weights], or []."""
@@ -153,6 +157,7 @@ class EnvRunnerActor:
         self._in_flight: deque[Reference] = deque()
         self._stop = threading.Event()
         self._paused = paused
+        self._room = RoomTimer()
         config = RunConfig.model_validate_json(recipe)
         self._collector = build_collector(
             config,
@@ -179,7 +184,7 @@ class EnvRunnerActor:
             under_way = list(self._in_flight)
             ray.wait(under_way, num_returns=len(under_way), timeout=HAND_OVER_TIMEOUT_S)
         self._collector.close()
-        return self._collector.stats()
+        return self.stats()
 
     def stop(self) -> None:
         """End `run` after the chunk in hand."""
@@ -191,7 +196,7 @@ class EnvRunnerActor:
 
     def stats(self) -> CollectorStats:
         """Return the counters."""
-        return self._collector.stats()
+        return replace(self._collector.stats(), store_wait_s=self._room.waited_s)
 
     def pid(self) -> int:
         """Return the process id."""
@@ -212,7 +217,10 @@ class EnvRunnerActor:
             done, _ = ray.wait([self._in_flight[0]], timeout=0.5)
             if done:
                 ray.get(self._in_flight.popleft())
-        self._in_flight.append(self._shard.insert.remote(chunk))
+        with self._room:
+            reference = when_room(lambda: self._shard.insert.remote(chunk), self._stop.is_set)
+        if reference is not None:
+            self._in_flight.append(reference)
 
 
 def play_remotely(

@@ -1,26 +1,33 @@
 """A rank of the learner as a Ray actor; `cluster.ray_learner` supervises them."""
 
+import logging
 import os
 import threading
+import time
 from collections.abc import Collection
 from concurrent.futures import Future
 from pathlib import Path
 
 import ray
+from ray.exceptions import RayError
 
 from cluster.actor_logs import hand_over_logs
 from cluster.assembly import build_readers, build_trainer
 from cluster.config import RunConfig
+from cluster.object_store import RETRY_S, is_full
 from cluster.placement import build_labeller
 from cluster.ray_actors import Handle, PolicyBytes, remote
 from common.policies.policy import policy_from_bytes, policy_to_bytes
 from common.policies.spec import DistKind
 from common.replay.shard import ReplaySample
 from common.threads import set_threads
+from common.weights import PolicyWeights
 from learners.feed import PrefetchFeed
 from learners.labeller import Labeller
 from learners.ranks import ALONE, GLOO, NCCL, Address, Ranks, join, open_meeting
 from learners.trainer import Trainer, TrainerStats
+
+logger = logging.getLogger(__name__)
 
 
 class LearnerActor:
@@ -91,8 +98,17 @@ class LearnerActor:
         """Return the process id."""
         return os.getpid()
 
+    def _publish(self, weights: PolicyWeights) -> None:
+        """Send a version on its way; where there is no room for it, the next one will do."""
+        try:
+            self._store.publish.remote(weights)
+        except RayError as error:
+            if not is_full(error):
+                raise
+            logger.warning("no room for version %d of the weights: skipped", weights.version)
+
     def _build(self, meeting: Address | None) -> Trainer:
-        config, store = self._config, self._store
+        config = self._config
         ranks: Ranks = ALONE
         if meeting is not None:
             # NCCL wants a whole GPU for each rank; those that share one average over the host.
@@ -111,7 +127,7 @@ class LearnerActor:
             feed=PrefetchFeed(
                 build_readers(config, list(sources), labeller), queue_size=config.answers_ready
             ),
-            publish=lambda weights: store.publish.remote(weights),
+            publish=self._publish,
             checkpoints=self._checkpoints,
             ranks=ranks,
         )
@@ -126,8 +142,17 @@ class _RemoteShard:
     def sample(
         self, *, cursor: int, num_samples: int, held: Collection[int]
     ) -> ReplaySample | None:
-        """Ask and wait."""
-        answer: ReplaySample | None = ray.get(self._shard.sample.remote(cursor, num_samples, held))
+        """Ask and wait; None also where the shard has no room for its answer."""
+        try:
+            answer: ReplaySample | None = ray.get(
+                self._shard.sample.remote(cursor, num_samples, held)
+            )
+        except RayError as error:
+            if not is_full(error):
+                raise
+            logger.warning("no room for the answer of a replay shard: asking again")
+            time.sleep(RETRY_S)
+            return None
         return answer
 
 

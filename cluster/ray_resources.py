@@ -8,6 +8,7 @@ from typing import Any
 import ray
 from ray._private import state  # the only place where Ray tells of single nodes and actors
 
+from cluster.ray_head import AWAY, HeadAwayError, ask_head
 from common.errors import ResourceError
 
 logger = logging.getLogger(__name__)
@@ -18,10 +19,18 @@ PLACED_WITHIN_S = 10.0
 PATIENCE_S = 2
 """Seconds of waiting that nobody is told of."""
 
+UNKNOWN = "unknown"
+
 
 def node_of(actor: Any) -> str | None:
-    """Return the id of the node where an actor has its CPUs, or None; it may still start there."""
-    found = state.actors(actor_id=actor._actor_id.hex())
+    """Return the id of the node where an actor has its CPUs, or None; it may still start there.
+
+    While the head is away that is unknown, and UNKNOWN is returned.
+    """
+    try:
+        found = ask_head(lambda: state.actors(actor_id=actor._actor_id.hex()))
+    except HeadAwayError:
+        return UNKNOWN
     # The node alone is told before there is a process, while Ray still looks for room.
     return found["Address"]["NodeID"] if found and found["Address"]["Port"] else None
 
@@ -37,7 +46,11 @@ def missing(num: int, what: str, num_cpus: float, num_gpus: float = 0.0) -> str:
     """
     waiting = f"{num} {what}s wait" if num != 1 else f"1 {what} waits"
     needs = amount(num_cpus, num_gpus) + (" each" if num != 1 else "")
-    return f"{waiting} for {needs}: {free(num_gpus > 0)}"
+    try:
+        there = ask_head(lambda: free(num_gpus > 0))
+    except HeadAwayError:
+        there = AWAY
+    return f"{waiting} for {needs}: {there}"
 
 
 def amount(num_cpus: float, num_gpus: float) -> str:

@@ -22,6 +22,7 @@ from cluster.prepare import Preparation, new_student
 from cluster.pulse import collect
 from cluster.ray_actors import RAY_ENV_RUNNER, RAY_REPLAY_SHARD, RAY_WEIGHT_STORE, Handle
 from cluster.ray_env_runners import EnvRunners
+from cluster.ray_head import AWAY, head_is_away
 from cluster.ray_learner import START_TIMEOUT_S, RayLearner
 from cluster.ray_placement import SPREAD, Reservation
 from cluster.ray_rank import RAY_LEARNER
@@ -204,7 +205,7 @@ class RaySession:
             return missing(waiting, "learner rank", learner.num_cpus, learner.num_gpus)
         if waiting := self._runners.waiting():
             return missing(waiting, "env runner", actors.num_cpus_per_runner)
-        return None
+        return AWAY if head_is_away() else None
 
     def _start_shard(self, index: int) -> Handle:
         return RAY_REPLAY_SHARD.options(scheduling_strategy=SPREAD).remote(

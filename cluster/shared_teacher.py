@@ -17,6 +17,7 @@ import ray
 from actors.placement import SharedPlacement
 from actors.shared_inference import InferenceStats
 from cluster.config import RunConfig
+from cluster.object_store import when_room
 from cluster.placement import build_gatherer, build_shared_teacher
 from common.policies.acting import Answer
 from common.policies.inference import Observations, PolicyOutputs
@@ -75,7 +76,8 @@ class SharedTeacher:
 
     def ask(self, observations: Observations) -> Answer:
         """Ask about observations [B, *shape] without waiting."""
-        reference = self.actor.answer.remote(pack(observations))
+        question = pack(observations)
+        reference: Any = when_room(lambda: self.actor.answer.remote(question))
 
         def answer() -> PolicyOutputs:
             outputs: PolicyOutputs = ray.get(reference)

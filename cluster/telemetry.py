@@ -128,6 +128,8 @@ class Telemetry:
             waited = sum(b.wait_s - a.wait_s for a, b in pairs)
             rates["actor/env_steps_per_s"] = steps / elapsed
             rates["actor/wait_share"] = waited / elapsed / len(pairs)
+            store = sum(b.store_wait_s - a.store_wait_s for a, b in pairs)
+            rates["actor/store_wait_share"] = store / elapsed / len(pairs)
         # A restart sets counters back; a rate is never negative.
         return {
             name: min(1.0, max(0.0, value)) if name.endswith("_share") else max(0.0, value)

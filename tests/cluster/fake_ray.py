@@ -175,6 +175,9 @@ class Ray:
     def cluster_resources(self) -> dict[str, float]:
         return self.resources
 
+    def is_initialized(self) -> bool:
+        return True
+
     def shutdown(self) -> None:
         pass
 

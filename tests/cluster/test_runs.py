@@ -4,8 +4,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -26,8 +24,7 @@ from common.errors import RunFailedError
 from common.policies.policy import load_policy
 from tests.cartpole import cartpole_teacher, load_config, save_cartpole_teacher, write_recipe
 from tests.cluster.polling import poll_until
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.commands import started
 
 
 def run(config: RunConfig, directory: Path, backend: Backend) -> Outcome:
@@ -265,18 +262,6 @@ def test_one_process_takes_the_steps_of_all_ranks(tmp_path: Path) -> None:
     while not (last := session.poll()).finished:
         pass
     assert last.trainer.samples == last.trainer.learner_steps * config.learner.batch_size > 0
-
-
-def started(folder: Path, *args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", "from cluster.cli import main; main()", *args],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
 
 
 @pytest.mark.ray
