@@ -16,6 +16,7 @@ from actors.env_runner import EpisodeResult
 from cluster import (
     pulse,
     ray_backend,
+    ray_connection,
     ray_env_runners,
     ray_learner,
     ray_session,
@@ -134,6 +135,8 @@ class Ray:
 
     def __init__(self) -> None:
         self.resources = {"CPU": 2.0}
+        self.initialized = True
+        """Whether this process belongs to a cluster, as an actor does."""
         self.now = 1_000.0
         """Seconds on the session's clock."""
         self.patience = 0.0
@@ -176,7 +179,7 @@ class Ray:
         return self.resources
 
     def is_initialized(self) -> bool:
-        return True
+        return self.initialized
 
     def shutdown(self) -> None:
         pass
@@ -224,7 +227,15 @@ class FakeLogs:
 def patched(monkeypatch: pytest.MonkeyPatch) -> Ray:
     """Put a fake Ray and its clock in the place of the real ones."""
     fake = Ray()
-    for room in (pulse, ray_backend, ray_env_runners, ray_learner, ray_session, ray_shards):
+    for room in (
+        pulse,
+        ray_backend,
+        ray_connection,
+        ray_env_runners,
+        ray_learner,
+        ray_session,
+        ray_shards,
+    ):
         monkeypatch.setattr(room, "ray", fake)
     for room in (pulse, ray_env_runners, ray_learner, ray_session):
         monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=fake.monotonic))

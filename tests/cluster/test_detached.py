@@ -164,6 +164,7 @@ def test_commands_without_a_run_say_so(stillhouse: Command) -> None:
     assert "nobody: no such run" in stillhouse("watch", "nobody", code=2)
 
 
+@pytest.mark.ray
 def test_a_detached_run_needs_a_cluster(
     stillhouse: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:

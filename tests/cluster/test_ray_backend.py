@@ -31,6 +31,7 @@ def test_a_cluster_that_cannot_be_used_is_a_mistake(error: Exception, fake_ray: 
         assert options["address"] == "auto"
         raise error
 
+    fake_ray.initialized = False
     fake_ray.init = init
     with pytest.raises(ResourceError, match="--address auto: cannot use a Ray cluster") as caught:
         RayBackend(address="auto", num_cpus=2)
@@ -43,6 +44,7 @@ def test_an_address_where_nobody_listens_is_found_before_ray_looks_for_minutes(
     def init(**options: Any) -> None:
         raise AssertionError("Ray was asked")
 
+    fake_ray.initialized = False
     fake_ray.init = init
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
@@ -53,6 +55,7 @@ def test_an_address_where_nobody_listens_is_found_before_ray_looks_for_minutes(
 
 def test_an_address_where_somebody_listens_is_left_to_ray(fake_ray: Ray) -> None:
     asked: list[str] = []
+    fake_ray.initialized = False
     fake_ray.init = lambda **options: asked.append(options["address"])
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
@@ -66,6 +69,7 @@ def test_a_ray_that_does_not_start_here_is_no_mistake(fake_ray: Ray) -> None:
         assert (options["address"], options["num_cpus"]) == ("local", 2)
         raise OSError("no space")
 
+    fake_ray.initialized = False
     fake_ray.init = init
     with pytest.raises(RunFailedError, match=r"does not start .*\(OSError: no space\)"):
         RayBackend(address=None, num_cpus=2)

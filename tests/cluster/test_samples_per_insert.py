@@ -4,6 +4,7 @@ As a run of a million transitions in chunks of up to 2,048, 32 times smaller.
 """
 
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ SLOW_LEARNER, EVEN, SLOW_RUNNERS = 0.1, 0.5, 0.9
 """How often it is the learner's turn."""
 
 CHUNKS = {
-    size: encode(make_chunk(num_steps=size, num_envs=1, end_share=0.0))
+    size: make_chunk(num_steps=size, num_envs=1, end_share=0.0)
     for size in (1, 5, 20, 33, 50, 63, LARGEST)
 }
 
@@ -68,15 +69,21 @@ def learner_of(config: RunConfig) -> CountingLearner:
     )
 
 
-def next_chunk(rng: np.random.Generator, shard: int, sequence: int) -> EncodedChunk:
-    size = int(rng.choice(list(CHUNKS), p=[0.05] * (len(CHUNKS) - 1) + [0.7]))
-    template = CHUNKS[size]
-    return EncodedChunk(
-        chunk_id=ChunkId(shard, 0, sequence),
-        num_transitions=template.num_transitions,
-        payload=template.payload,
-        checksum=template.checksum,
-    )
+class ChunkSource:
+    """Stands for the env runner of every shard: chunks of drawn sizes, one after the other."""
+
+    def __init__(self, rng: np.random.Generator, num_shards: int) -> None:
+        self.rng = rng
+        self.chunks = [0] * num_shards
+        self.steps = [0] * num_shards
+
+    def next(self, shard: int) -> EncodedChunk:
+        size = int(self.rng.choice(list(CHUNKS), p=[0.05] * (len(CHUNKS) - 1) + [0.7]))
+        identity = ChunkId(shard, 0, self.chunks[shard])
+        chunk = replace(CHUNKS[size], chunk_id=identity, steps_before=self.steps[shard])
+        self.chunks[shard] += 1
+        self.steps[shard] += chunk.num_transitions
+        return encode(chunk)
 
 
 def assert_within_bounds(shard: ReplayShard, limits: RateLimits) -> None:
@@ -108,14 +115,14 @@ def test_samples_per_insert_are_held_within_one_percent(
     readers = build_readers(config, list(shards))
     learner = learner_of(config)
     rng = np.random.default_rng((batch_size, num_shards, int(10 * eagerness)))
+    source = ChunkSource(rng, num_shards)
     ready: deque[FeedItem] = deque()
-    sequence = granted = 0
+    granted = 0
     while sum(shard.stats().inserted for shard in shards) < TOTAL:
         index = int(rng.integers(num_shards))
         if rng.random() > eagerness:
             if shards[index].can_insert():
-                sequence += 1
-                shards[index].insert(next_chunk(rng, index, sequence))
+                shards[index].insert(source.next(index))
         elif len(ready) < config.answers_ready and rng.random() < 0.8:
             if (item := readers[index].read()) is not None:
                 granted += item.granted

@@ -34,7 +34,7 @@ def test_observations_of_other_steps_are_refused(kind):
 
 def test_every_checked_array_is_one_of_the_chunk():
     names = {field.name for field in dataclasses.fields(make_chunk())}
-    others = {"chunk_id", "task_id", "policy_version", "teacher_version"}
+    others = {"chunk_id", "task_id", "steps_before", "policy_version", "teacher_version"}
     assert names - others == {*STEP_ARRAYS, "observations", "actions"}
 
 
