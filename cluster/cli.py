@@ -34,6 +34,7 @@ from cluster.run_directory import (
     write_json,
 )
 from cluster.session import Backend
+from common.credentials import refuse_credentials
 from common.errors import ConfigError, RunDirectoryError, StillhouseError, UserError
 from common.policies.policy import Policy, load_policy, save_policy
 from common.threads import set_threads
@@ -265,6 +266,7 @@ def main() -> None:
     """Run the command line and turn errors into exit codes."""
     set_threads(1)
     try:
+        refuse_credentials("the command line", sys.argv[1:])
         app()
     except UserError as error:
         _fail(error, 2)

@@ -10,6 +10,7 @@ from actors.config import ActorsConfig, EvaluationConfig
 from actors.environments import EnvConfig
 from actors.placement import SharedPlacement
 from common.config import StrictModel, Tree, apply_overrides, read_toml, validate
+from common.credentials import refuse_credentials
 from common.networks import NetworkSpec
 from common.policies.spec import ActingSpec
 from common.replay.config import ReplayConfig
@@ -166,11 +167,17 @@ def load_recipe(path: Path, overrides: list[str]) -> RunConfig:
     Paths in the file are relative to its folder, paths in overrides to the working directory.
 
     Raises:
-        ConfigError: something is wrong with it.
+        ConfigError: something is wrong with it, or it holds credentials.
     """
-    tree = _with_absolute_teacher(read_toml(path), path.parent)
-    tree = _with_absolute_teacher(apply_overrides(tree, overrides), Path.cwd())
+    tree = _with_absolute_teacher(_without_credentials(read_toml(path)), path.parent)
+    tree = _without_credentials(apply_overrides(tree, overrides))
+    tree = _with_absolute_teacher(tree, Path.cwd())
     return validate(RunConfig, tree, str(path))
+
+
+def _without_credentials(tree: Tree) -> Tree:
+    refuse_credentials("", tree)
+    return tree
 
 
 def _with_absolute_teacher(tree: Tree, base: Path) -> Tree:

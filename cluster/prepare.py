@@ -97,7 +97,7 @@ def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: Policy
         action_meanings=environment.action_meanings,
         dist=dist,
         acting=teacher.acting,
-        environment=config.env.model_dump(mode="json"),
+        environment=config.env.model_dump(mode="json", exclude={"trust"}),
         provenance={"teacher": teacher.name, "distilled_by": "stillhouse", "recipe": config.name},
     )
     return new_policy(spec, seed=config.seed)

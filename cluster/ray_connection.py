@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import AuthenticationError, RayError
 
+from cluster.authentication import protect_local_token
 from cluster.ray_board import NAMESPACE
 from cluster.ray_errors import one_line
 from common.errors import ResourceError, RunFailedError, StillhouseError
@@ -44,6 +45,7 @@ def start_here(num_cpus: int) -> None:
         RunFailedError: it does not start.
     """
     try:
+        protect_local_token()
         ray.init(
             address="local",
             num_cpus=num_cpus,
@@ -96,7 +98,17 @@ def _check_reachable(address: str) -> None:
 
 
 def _no_cluster(address: str, error: Exception) -> StillhouseError:
+    if _lacks_token(error):
+        return ResourceError(
+            f"--address {address}: the cluster asks for its token, and this process has another or "
+            f"none; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file that holds it"
+        )
     return ResourceError(
         f"--address {address}: cannot use a Ray cluster there ({one_line(error)}); give the "
         f"address of a running one"
     )
+
+
+def _lacks_token(error: Exception) -> bool:
+    """Say whether Ray was refused; what it raises in the end only quotes the reason."""
+    return isinstance(error, AuthenticationError) or "AuthenticationError" in str(error.__cause__)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from actors.environments.base import (
     EnvironmentSpec,
@@ -26,10 +26,22 @@ class GymnasiumConfig(StrictModel):
     family: Literal["gymnasium"] = "gymnasium"
     id: str
     """A registered id, or `module:id` for an environment of your own."""
+    trust: bool = False
+    """Whether a module that `id` names may be imported, which runs its code."""
     kwargs: dict[str, Any] = Field(default_factory=dict)
     """Given to the environment's constructor."""
     vectorization: Literal["sync", "async"] = "sync"
     """Copies in this process, or each in a process of its own (for slow environments)."""
+
+    @model_validator(mode="after")
+    def _no_code_without_trust(self) -> "GymnasiumConfig":
+        module, separator, _ = self.id.partition(":")
+        if separator and not self.trust:
+            raise ValueError(
+                f"id = {self.id!r} imports the module {module}, which runs its code; if you trust "
+                f"it, set env.trust = true"
+            )
+        return self
 
 
 class GymnasiumEnvironment(VectorEnvironment):

@@ -122,6 +122,23 @@ def test_a_wrong_key_or_value_is_refused_before_anything_starts(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run", "recipe.toml", "--run-dir", "s3://KEY:hidden@bucket/run"),
+        ("run", "recipe.toml", "--run-dir=s3://KEY:hidden@bucket/run"),
+        ("run", "recipe.toml", "--set", "teacher.path=s3://KEY:hidden@bucket/t.zip"),
+        ("resume", "s3://KEY:hidden@bucket/run"),
+    ],
+)
+def test_credentials_on_the_command_line_are_refused_and_not_repeated(
+    recipe: Path, words: tuple[str, ...], stillhouse: Stillhouse
+) -> None:
+    result = stillhouse(*words)
+    assert_refused(result, "credentials", "environment")
+    assert "hidden" not in result.stderr
+
+
 def test_q_mse_is_refused_for_a_teacher_without_q_values(
     recipe: Path, tmp_path: Path, stillhouse: Stillhouse
 ) -> None:

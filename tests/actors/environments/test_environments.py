@@ -1,9 +1,11 @@
 import functools
+import sys
 
 import gymnasium
 import numpy as np
 import pytest
 from ale_py.vector_env import AtariVectorEnv
+from pydantic import ValidationError
 
 from actors.environments import ENVIRONMENTS, make_environment
 from actors.environments.atari import AtariConfig
@@ -181,7 +183,25 @@ def test_a_rom_that_is_not_there_is_refused(name):
     ],
 )
 def test_an_id_that_is_not_registered_is_refused(name, reason):
-    assert reason in refusal(GymnasiumConfig(id=name), ConfigError)
+    assert reason in refusal(GymnasiumConfig(id=name, trust=True), ConfigError)
+
+
+def test_a_module_is_imported_only_where_it_is_trusted(tmp_path, monkeypatch):
+    (tmp_path / "own_environment.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('Own-v0', 'gymnasium.envs.classic_control.cartpole:CartPoleEnv')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValidationError, match=r"imports the module own_environment.*env\.trust"):
+        GymnasiumConfig(id="own_environment:Own-v0")
+    assert "own_environment" not in sys.modules
+    trusted = GymnasiumConfig(id="own_environment:Own-v0", trust=True)
+    try:
+        assert make_environment(trusted, num_envs=1).spec.num_actions == 2
+        assert "own_environment" in sys.modules
+    finally:
+        sys.modules.pop("own_environment", None)
+        gymnasium.registry.pop("Own-v0", None)
 
 
 @pytest.mark.parametrize("kwargs", [{"colour": "red"}, {"max_episode_steps": "5"}])

@@ -1,0 +1,175 @@
+"""A Ray head of its own, in token mode, as deploy/ starts one; for the tests of who may join."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+import psutil
+
+DEADLINE_S = 120.0
+_RAY = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the job API said."""
+
+    status: int
+    text: str
+
+
+class RayHead:
+    """A head on loopback that asks for a token; everything of it ends with the block."""
+
+    def __init__(self, folder: Path, token: str) -> None:
+        self.token_file = folder / "auth_token"
+        self.token_file.touch(mode=0o600)
+        self.token_file.write_text(token)
+        self._token = token
+        # Not the test's folder: the names of Ray's sockets would be too long.
+        self._temporary = tempfile.TemporaryDirectory(prefix="sh-")
+        self.logs = Path(self._temporary.name)
+        gcs, dashboard, client, agent = _free_ports(4)
+        self.address = f"127.0.0.1:{gcs}"
+        self.client_address = f"ray://127.0.0.1:{client}"
+        self._url = f"http://127.0.0.1:{dashboard}"
+        self._process = subprocess.Popen(
+            [
+                *_RAY,
+                "start",
+                "--head",
+                "--block",
+                "--num-cpus=1",
+                "--node-ip-address=127.0.0.1",
+                f"--port={gcs}",
+                "--dashboard-host=127.0.0.1",
+                f"--dashboard-port={dashboard}",
+                f"--ray-client-server-port={client}",
+                f"--dashboard-agent-listen-port={agent}",
+                f"--temp-dir={self.logs}",
+                "--object-store-memory=100000000",
+                "--disable-usage-stats",
+            ],
+            env=self.environment(self.token_file),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> Self:
+        deadline = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline:
+            assert self._process.poll() is None, "the head does not start"
+            try:
+                if self.ask("/api/jobs/", self._token).status == 200:
+                    return self
+            except OSError:
+                pass
+            time.sleep(0.2)
+        raise TimeoutError("the head does not answer")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        family = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for process in psutil.wait_procs(family, timeout=10)[1]:
+            process.kill()
+        self._temporary.cleanup()
+
+    def environment(self, token_file: Path | None) -> dict[str, str]:
+        """Return an environment for a process that holds this token file, or none."""
+        mine = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+        mine["HOME"] = str(self.token_file.parent / "nobody")  # no token of the user's own
+        if token_file is not None:
+            mine |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token_file)}
+        return mine
+
+    def ports(self) -> set[int]:
+        """Return every port on which a process of the head listens."""
+        found: set[int] = set()
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # idle workers come and go
+                connections = process.net_connections("tcp")
+                found |= {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN}
+        return found
+
+    def call(self, port: int, method: str) -> grpc.StatusCode:
+        """Call a method of Ray's own protocol, without a token and with an empty message."""
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            try:
+                channel.unary_unary(method)(b"", timeout=DEADLINE_S)
+            except grpc.RpcError as error:
+                return error.code()
+        return grpc.StatusCode.OK
+
+    def ask(self, path: str, token: str | None, body: bytes | None = None) -> Answer:
+        """Ask the dashboard, which serves the job API; with a body, post it."""
+        request = urllib.request.Request(self._url + path, data=body)
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token}")
+        if body is not None:
+            request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return Answer(answer.status, answer.read().decode())
+        except urllib.error.HTTPError as error:
+            with error:
+                return Answer(error.code, error.read().decode())
+
+
+def run_ray(*words: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run Ray's own command line."""
+    return run_python(
+        "from ray.scripts.scripts import main; main()", *words, environment=environment
+    )
+
+
+def run_python(
+    code: str, *words: str, environment: dict[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", code, *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+        check=False,
+    )
+
+
+@contextmanager
+def _bound() -> Iterator[int]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        yield listener.getsockname()[1]
+
+
+def _free_ports(count: int) -> list[int]:
+    """Return ports that nobody uses, all different."""
+    if count == 0:
+        return []
+    with _bound() as port:
+        return [port, *_free_ports(count - 1)]
