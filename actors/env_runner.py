@@ -49,6 +49,8 @@ class EnvRunner:
         incarnation: how often this runner was started before.
         task_id: name of the task, for the chunks.
         seed: of this runner's environments and draws.
+        start_env_steps: transitions that the run had when this session of it started; a part of
+            the seed.
         labels: False where the learner labels: the teacher then acts only.
     """
 
@@ -65,6 +67,7 @@ class EnvRunner:
         incarnation: int,
         task_id: str,
         seed: int,
+        start_env_steps: int = 0,
         labels: bool = True,
     ) -> None:
         self._env = env
@@ -76,7 +79,7 @@ class EnvRunner:
         self._total_env_steps = total_env_steps
         self._task_id = task_id
         self._chunk_id = ChunkId(runner_id, incarnation, 0)
-        self._rng = np.random.default_rng((seed, runner_id, incarnation))
+        self._rng = np.random.default_rng((seed, runner_id, incarnation, start_env_steps))
         self._progress = 0.0
         self.policy_version = 0
         self.env_steps = 0

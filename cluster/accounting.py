@@ -28,7 +28,7 @@ A learner that starts again from a checkpoint forgets what it received since; wh
 hold of that comes again and is counted again, and the rest becomes missing.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from common.replay.shard import ShardStats
@@ -48,6 +48,17 @@ class Account:
     under_way: int
     """Tails of the lives that go on."""
     lost: int
+
+
+def first_incarnation(received: Iterable[Life], shards: Sequence[ShardStats]) -> int:
+    """Return the incarnation that env runners begin with, so that no chunk id comes twice.
+
+    Args:
+        received: lives of which the learner has had chunks.
+        shards: what the shards report, which may have gone on with chunks of a former session.
+    """
+    unseen = (life for shard in shards for life in shard.unseen)
+    return 1 + max((life.incarnation for life in (*received, *unseen)), default=-1)
 
 
 def account(

@@ -1,7 +1,6 @@
 """Builds the parts of a run from its recipe. Both backends use it, so both run the same parts."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
@@ -18,11 +17,13 @@ from common.policies.policy import Policy
 from common.policies.spec import ActingSpec, DistKind
 from common.replay.rate_limiter import RateLimits
 from common.replay.shard import ReplayShard
+from common.storage import Named
 from common.weights import PolicyWeights
 from learners.feed import ChunkSource, Feed, ShardReader
 from learners.labeller import Labeller
 from learners.learner import Learner
 from learners.ranks import ALONE, Ranks
+from learners.saved_replay import SavedReplay, SavedShard
 from learners.trainer import Trainer
 
 SHARD_SEED = 2
@@ -38,8 +39,13 @@ def build_collector(
     incarnation: int,
     pull: Callable[[int], PolicyWeights | None],
     insert: Callable[[EncodedChunk], object],
+    start_env_steps: int = 0,
 ) -> Collector:
-    """Build an env runner and its loop."""
+    """Build an env runner and its loop.
+
+    `start_env_steps` are the transitions that the run had when this session started: a resumed run
+    goes on with seeds that it has not used before.
+    """
     actors = config.actors
     inputs = teacher.shared_inputs() if isinstance(teacher, InferencePolicy) else None
     runner = EnvRunner(
@@ -53,6 +59,7 @@ def build_collector(
         incarnation=incarnation,
         task_id=config.env.id,
         seed=config.seed,
+        start_env_steps=start_env_steps,
         labels=actors.labels_chunks,
     )
     return Collector(runner, pull=pull, insert=insert, runner_id=runner_id, incarnation=incarnation)
@@ -102,10 +109,21 @@ def build_readers(
     window = config.replay.shard_window() if config.replay.revisits_chunks else 0
     return [
         ShardReader(
-            source, num_samples=config.samples_per_request, window=window, labeller=labeller
+            source,
+            num_samples=config.samples_per_request,
+            window=window,
+            labeller=labeller,
+            keep_encoded=config.replay.checkpoint,
         )
         for source in sources
     ]
+
+
+def build_saved_replay(
+    config: RunConfig, shards: list[SavedShard], labeller: Labeller | None = None
+) -> SavedReplay | None:
+    """Build what saves the replay, or return None where the recipe does not ask for it."""
+    return SavedReplay(shards, labeller) if config.replay.checkpoint else None
 
 
 def build_learner(
@@ -133,8 +151,9 @@ def build_trainer(
     teacher_dist: DistKind,
     feed: Feed,
     publish: Callable[[PolicyWeights], object],
-    checkpoints: Path,
+    checkpoints: Named,
     ranks: Ranks = ALONE,
+    replay: SavedReplay | None = None,
 ) -> Trainer:
     """Build the learner, or one of its ranks, and its loop."""
     return Trainer(
@@ -143,6 +162,7 @@ def build_trainer(
         publish=publish,
         config=config.learner,
         checkpoints=checkpoints,
+        replay=replay,
     )
 
 

@@ -30,6 +30,7 @@ from cluster.run_directory import (
     create_run_directory,
     kept_teacher,
     open_run_directory,
+    read_evaluation,
     save_recipe,
     write_json,
 )
@@ -37,6 +38,7 @@ from cluster.session import Backend
 from common.credentials import refuse_credentials
 from common.errors import ConfigError, RunDirectoryError, StillhouseError, UserError
 from common.policies.policy import Policy, load_policy, save_policy
+from common.storage import Location, locate
 from common.threads import set_threads
 
 INTERRUPTED = 130
@@ -84,7 +86,8 @@ def run(
     overrides: Overrides = None,
     name: Annotated[str | None, typer.Option(help="Name of the run.")] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="Where to write; by default runs/NAME-TIME.")
+        str | None,
+        typer.Option(help="Where to write, a folder or a URI; by default runs/NAME-TIME."),
     ] = None,
     go_on: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --run-dir where there is one.")
@@ -101,14 +104,14 @@ def run(
     if go_on and run_dir is not None and RunDirectory(run_dir).recipe.is_file():
         resume(run_dir, [*(overrides or []), *named], address, local, detach)
         return
-    path = run_dir or RUNS / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}"
+    path = locate(run_dir or RUNS / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}")
     check_new_directory(path)
     _execute(config, path, Where(address, local, detach), resumed=None)
 
 
 @app.command()
 def resume(
-    run_dir: Annotated[Path, typer.Argument(help="A run that was stopped.", show_default=False)],
+    run_dir: Annotated[str, typer.Argument(help="A run that was stopped.", show_default=False)],
     overrides: Overrides = None,
     address: Address = None,
     local: Local = False,
@@ -117,7 +120,7 @@ def resume(
     """Go on with a run from its newest checkpoint."""
     directory, config = open_run_directory(run_dir, overrides or [])
     save_recipe(directory, config)
-    _execute(config, run_dir, Where(address, local, detach), resumed=directory)
+    _execute(config, directory.path, Where(address, local, detach), resumed=directory)
 
 
 @app.command()
@@ -136,7 +139,7 @@ def check(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False) 
 @app.command()
 def evaluate(
     target: Annotated[
-        Path, typer.Argument(help="A run directory with a student.", show_default=False)
+        str, typer.Argument(help="A run directory with a student.", show_default=False)
     ],
     episodes: Annotated[int | None, typer.Option(min=2, help="Full episodes of each.")] = None,
     overrides: Overrides = None,
@@ -150,6 +153,7 @@ def evaluate(
     if not directory.student.exists():
         raise RunDirectoryError(f"{target}: has no student yet; finish it with stillhouse resume")
     student = load_policy(directory.student)
+    former = read_evaluation(directory)
     # The controller imports Ray and torch's exporters; errors above come without that wait.
     from cluster.evaluation import evaluate_student
 
@@ -161,7 +165,6 @@ def evaluate(
         raise RunDirectoryError(f"{target}: has no {directory.teacher.name} to compare with")
     with _backend(address, local) as backend:
         scores = evaluate_student(config, backend, teacher, student)
-    former = json.loads(directory.evaluation.read_text()) if directory.evaluation.exists() else {}
     write_json(directory.evaluation, former | scores.as_json())
     if as_json:
         print(json.dumps(scores.as_json()))
@@ -240,11 +243,11 @@ def bench(
 @app.command()
 def export(
     source: Annotated[
-        Path, typer.Argument(help="A run directory or a policy file.", show_default=False)
+        str, typer.Argument(help="A run directory or a policy file.", show_default=False)
     ],
     format: Annotated[str, typer.Option(help="onnx")] = "onnx",
     out: Annotated[
-        Path | None, typer.Option(help="The file to write; by default beside the policy.")
+        str | None, typer.Option(help="The file to write; by default beside the policy.")
     ] = None,
 ) -> None:
     """Write a policy in a format that other runtimes read."""
@@ -254,12 +257,14 @@ def export(
     if format not in EXPORT_FORMATS:
         allowed = ", ".join(EXPORT_FORMATS)
         raise ConfigError(f"--format {format}: unknown format; allowed: {allowed}")
-    path = RunDirectory(source).student if source.is_dir() else source
+    path = locate(source)
+    if path.is_dir():
+        path = RunDirectory(path).student
     policy = load_teacher(path)
-    target = out or path.with_suffix(f".{format}")
+    target = locate(out) if out is not None else path.with_suffix(f".{format}")
     check_writable(target)
     EXPORT_FORMATS[format](policy, target)
-    print(f"{target}: {target.stat().st_size:,} bytes")
+    print(f"{target}: {target.num_bytes():,} bytes")
 
 
 def main() -> None:
@@ -277,7 +282,9 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
-def _execute(config: RunConfig, path: Path, where: Where, *, resumed: RunDirectory | None) -> None:
+def _execute(
+    config: RunConfig, path: Location, where: Where, *, resumed: RunDirectory | None
+) -> None:
     """Prepare, then run all phases, or have the cluster run them."""
     if where.detached and (where.local or where.address is None):
         raise ConfigError(
@@ -295,10 +302,10 @@ def _execute(config: RunConfig, path: Path, where: Where, *, resumed: RunDirecto
     from cluster.controller import Controller
 
     with _backend(where.address, where.local) as backend:
-        path = path.absolute() if where.detached else path
+        path = locate(path.absolute) if where.detached else path
         directory = resumed or create_run_directory(path, config)
         reporter.say(f"run directory: {path}")
-        status = RunStatus(name=config.name, run_dir=str(path.absolute()), task=config.env.id)
+        status = RunStatus(name=config.name, run_dir=path.absolute, task=config.env.id)
         if where.detached:
             _hand_over(config, RunDirectory(path), preparation.teacher, status)
             return

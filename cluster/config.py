@@ -14,6 +14,7 @@ from common.credentials import refuse_credentials
 from common.networks import NetworkSpec
 from common.policies.spec import ActingSpec
 from common.replay.config import ReplayConfig
+from common.storage import Named, locate
 from learners.config import LearnerConfig
 from learners.feed import QUEUE_SIZE
 from learners.objectives import ObjectiveConfig
@@ -23,8 +24,9 @@ from learners.teach_config import TeachConfig
 class TeacherConfig(StrictModel):
     """The recipe's `[teacher]`: whom to learn from."""
 
-    path: Path
-    """A policy file; in a recipe, relative to the recipe's folder."""
+    path: str
+    """A policy file; in a recipe, relative to the recipe's folder. Or the URI of one that
+    Stillhouse wrote."""
     format: Literal["auto", "safetensors", "sb3"] = "auto"
     acting: ActingSpec | None = None
     """How the teacher acts, where the file's own answer should not hold."""
@@ -121,6 +123,11 @@ class RunConfig(StrictModel):
                 f"replay.num_shards = {self.replay.num_shards}: must be a multiple of "
                 f"learner.num_ranks = {ranks}, each of which reads shards of its own"
             )
+        if self.replay.checkpoint and ranks > 1:
+            raise ValueError(
+                f"replay.checkpoint = true: works with learner.num_ranks = 1, not {ranks}; leave "
+                f"it out, and a resumed run starts with an empty replay"
+            )
         if self.replay.capacity // ranks < 2 * self.actors.chunk_size:
             raise ValueError(
                 f"replay.capacity = {self.replay.capacity}: must hold two chunks of "
@@ -161,18 +168,20 @@ class RunConfig(StrictModel):
         return max(QUEUE_SIZE, -(-self.learner.rank_batch_size // self.samples_per_request))
 
 
-def load_recipe(path: Path, overrides: list[str]) -> RunConfig:
+def load_recipe(path: Named, overrides: list[str]) -> RunConfig:
     """Read a recipe.
 
-    Paths in the file are relative to its folder, paths in overrides to the working directory.
+    Paths in a file on this disk are relative to its folder, all others to the working directory.
 
     Raises:
         ConfigError: something is wrong with it, or it holds credentials.
     """
-    tree = _with_absolute_teacher(_without_credentials(read_toml(path)), path.parent)
+    location = locate(path)
+    folder = Path(location.path).parent if location.is_local else Path.cwd()
+    tree = _with_absolute_teacher(_without_credentials(read_toml(location)), folder)
     tree = _without_credentials(apply_overrides(tree, overrides))
     tree = _with_absolute_teacher(tree, Path.cwd())
-    return validate(RunConfig, tree, str(path))
+    return validate(RunConfig, tree, str(location))
 
 
 def _without_credentials(tree: Tree) -> Tree:
@@ -183,5 +192,7 @@ def _without_credentials(tree: Tree) -> Tree:
 def _with_absolute_teacher(tree: Tree, base: Path) -> Tree:
     teacher = tree.get("teacher")
     if not isinstance(teacher, dict) or not isinstance(teacher.get("path"), str):
+        return tree
+    if "://" in teacher["path"]:
         return tree
     return tree | {"teacher": teacher | {"path": str((base / teacher["path"]).resolve())}}

@@ -17,6 +17,7 @@ from actors.environments.gymnasium_env import GymnasiumConfig
 from cluster.board import Wanted
 from cluster.config import RunConfig
 from cluster.control import Control
+from cluster.delivery import Delivery
 from cluster.evaluation import evaluate_student
 from cluster.groundwork import Groundwork, lay_groundwork
 from cluster.interrupt import deferred_interrupt
@@ -27,11 +28,12 @@ from cluster.run_directory import RunDirectory, write_json
 from cluster.run_log import RunLog
 from cluster.scoring import Scores
 from cluster.session import Backend, Session, Snapshot
+from cluster.spool import Spool
 from cluster.store_watch import StoreWatch
 from cluster.telemetry import Metrics
 from common.errors import RunFailedError
 from common.policies.policy import Policy, save_policy
-from learners.export import export_onnx, verify_onnx
+from learners.export import ExportCheck, export_onnx, verify_onnx
 
 MIN_EXPORT_AGREEMENT = 0.999
 """Share of real observations on which an export must take the student's greedy action."""
@@ -69,18 +71,24 @@ class Controller:
         self._config = preparation.config
         self._directory = directory
         self._backend = backend
-        self._reporter = self._log = RunLog(directory, preparation.config, reporter)
+        self._spool = Spool(directory)
+        self._reporter = self._log = RunLog(self._spool.log, preparation.config, reporter)
         self._control = control
         self._told = Wanted()
+        self._delivery = Delivery()
 
     def run(self) -> Outcome:
         """Do all phases.
 
         Raises:
-            RunFailedError: too much broke, or the student falls short of what the recipe requires.
+            RunFailedError: too much broke, something could not be written, or the student falls
+                short of what the recipe requires.
         """
-        with self._log:
-            return self._run()
+        try:
+            with self._log:
+                return self._run()
+        finally:
+            self._spool.close()
 
     def _run(self) -> Outcome:
         config = self._config
@@ -98,6 +106,7 @@ class Controller:
         )
         student = self._distil(teacher, groundwork)
         if student is None:
+            self._check_delivery()
             self._control.report(phase="stopped")
             return Outcome(finished=False, evaluation=None)
         self._control.report(phase="evaluating")
@@ -110,7 +119,8 @@ class Controller:
         teacher, interrupted = train_teacher_for(self._config, self._reporter)
         if interrupted:  # a half-trained teacher is not what the recipe asks for
             raise KeyboardInterrupt
-        save_policy(teacher, self._directory.teacher)
+        with self._delivery.attempt():
+            save_policy(teacher, self._directory.teacher)
         return teacher
 
     def _distil(self, teacher: Policy, groundwork: Groundwork) -> Policy | None:
@@ -118,7 +128,7 @@ class Controller:
         preparation = self._preparation.with_config(groundwork.config)
         monitor = Monitor(
             preparation,
-            self._directory,
+            self._spool,
             self._log,
             self._backend.exporter(groundwork.config),
             teacher_return=groundwork.teacher_return,
@@ -146,7 +156,9 @@ class Controller:
             except BaseException:
                 session.abort()
                 raise
-            save_policy(trained, self._directory.student)
+            self._delivery.note(session.unsaved)
+            with self._delivery.attempt():
+                save_policy(trained, self._directory.student)
             return None if stopped else trained
 
     def _steer(self, session: Session) -> None:
@@ -201,16 +213,36 @@ class Controller:
             teacher_result=groundwork.teacher,
         )
         evaluation = scores.as_json()
+        agreement = None
+        with self._delivery.attempt():
+            agreement = self._export(student, scores, evaluation)
+        with self._delivery.attempt():
+            write_json(self._directory.evaluation, evaluation)
+        self._reporter.show(scores.table())
+        self._check_delivery()
+        if agreement is not None:
+            self._require_agreement(agreement)
+        self._require(scores)
+        return evaluation
+
+    def _check_delivery(self) -> None:
+        """Fail the run where something could not be written, figures and log with it."""
+        self._delivery.note(self._spool.flush())
+        self._delivery.check(self._directory.path)
+
+    def _export(self, student: Policy, scores: Scores, evaluation: dict[str, Any]) -> ExportCheck:
+        """Write the student as ONNX, run the file, and add what it is like to the evaluation."""
         export_onnx(student, self._directory.onnx)
         check = verify_onnx(self._directory.onnx, student, scores.student.observations)
         evaluation["onnx"] = {
-            "bytes": self._directory.onnx.stat().st_size,
+            "bytes": self._directory.onnx.num_bytes(),
             "greedy_agreement": check.greedy_agreement,
             "observations": check.observations,
             "max_abs_difference": check.max_abs_difference,
         }
-        write_json(self._directory.evaluation, evaluation)
-        self._reporter.show(scores.table())
+        return check
+
+    def _require_agreement(self, check: ExportCheck) -> None:
         self._reporter.say(
             f"student.onnx takes the student's greedy action in "
             f"{100 * check.greedy_agreement:.2f} % of {check.observations:,} real observations"
@@ -220,8 +252,6 @@ class Controller:
                 f"{self._directory.onnx}: agrees with the student in only "
                 f"{100 * check.greedy_agreement:.2f} % of the observations"
             )
-        self._require(scores)
-        return evaluation
 
     def _require(self, scores: Scores) -> None:
         required, share = self._config.evaluation.required_share, scores.share

@@ -10,7 +10,6 @@ import logging
 import math
 import threading
 import uuid
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -26,6 +25,7 @@ from cluster.ray_errors import one_line
 from cluster.run_directory import RunDirectory, kept_teacher, open_run_directory
 from common.errors import RunFailedError
 from common.policies.policy import Policy, save_policy
+from common.storage import locate
 from common.threads import set_threads
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class DetachedRun:
         threading.Thread(target=self._run, name="controller", daemon=True).start()
 
     def _run(self) -> None:
-        directory, config = open_run_directory(Path(self._run_dir), [])
+        directory, config = open_run_directory(self._run_dir, [])
         control = Control(RunStatus(name=config.name, run_dir=self._run_dir, task=config.env.id))
         link = BoardLink(control, token=self._token, on_stop=lambda: self._end(link, "stopped"))
         reporter = BoardReporter(control)
@@ -87,10 +87,12 @@ def take_teacher_along(
     Returns:
         The recipe, which names that copy from now on.
     """
-    if teacher is None or config.teacher is None or config.teacher.path == directory.teacher:
+    if teacher is None or config.teacher is None:
+        return config
+    if locate(config.teacher.path) == directory.teacher:
         return config
     save_policy(teacher, directory.teacher)
-    changes = {"path": directory.teacher, "format": "safetensors"}
+    changes = {"path": directory.teacher.absolute, "format": "safetensors"}
     return config.model_copy(update={"teacher": config.teacher.model_copy(update=changes)})
 
 

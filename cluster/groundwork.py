@@ -19,6 +19,7 @@ from cluster.prepare import Preparation, new_student
 from cluster.progress import Reporter
 from cluster.run_directory import RunDirectory, write_json
 from cluster.session import Backend
+from common.errors import StorageError
 from common.measured import processor
 from common.policies.policy import Policy, policy_to_bytes
 from learners.objectives.temperature import resolve_temperature
@@ -109,7 +110,7 @@ def _about(config: RunConfig, teacher: Policy) -> str:
 def _read(directory: RunDirectory, about: str, config: RunConfig) -> Groundwork | None:
     """Return what was kept, or None where it is of something else, or unreadable."""
     try:
-        kept = json.loads(directory.groundwork.read_text(encoding="utf-8"))
+        kept = json.loads(directory.groundwork.read_text())
         if kept["about"] != about:
             return None
         return Groundwork(
@@ -117,7 +118,7 @@ def _read(directory: RunDirectory, about: str, config: RunConfig) -> Groundwork 
             teacher=_from_json(kept["teacher"]),
             config=RunConfig.model_validate(config.model_dump(mode="json") | kept["resolved"]),
         )
-    except (OSError, ValueError, LookupError, TypeError):
+    except (StorageError, ValueError, LookupError, TypeError):
         return None  # it is only found out once more
 
 

@@ -7,14 +7,14 @@ same recipe and seed give the same student.
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 
 from actors.collector import Collector, CollectorStats
 from actors.evaluator import EvaluationResult
-from cluster.accounting import account
+from cluster.accounting import account, first_incarnation
 from cluster.assembly import (
     build_collector,
     build_readers,
+    build_saved_replay,
     build_shard,
     build_trainer,
     play_episodes,
@@ -28,6 +28,7 @@ from cluster.session import EvaluationJob, Export, Session, Snapshot
 from common.policies.inference import Observations
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
 from common.replay.shard import ReplayShard
+from common.storage import Named
 from common.threads import set_threads
 from common.trajectory import Life
 from common.weights import WeightStore
@@ -61,7 +62,7 @@ class LocalBackend:
         """Measure here."""
         return resolve_compute(config, teacher, student, observations)
 
-    def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> Session:
+    def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Named) -> Session:
         """Build all parts here."""
         config = preparation.config
         student = new_student(config, preparation.environment, teacher.spec)
@@ -80,8 +81,10 @@ class LocalBackend:
             feed=DirectFeed(build_readers(config, list(shards), labeller)),
             publish=store.publish,
             checkpoints=checkpoints,
+            replay=build_saved_replay(config, list(shards), labeller),
         )
         acting_teacher = build_acting_teacher(config, teacher)
+        start_env_steps = trainer.stats().env_steps
 
         def start(life: Life) -> Collector:
             return build_collector(
@@ -92,6 +95,7 @@ class LocalBackend:
                 incarnation=life.incarnation,
                 pull=store.pull_if_newer,
                 insert=shards[life.runner % len(shards)].insert,
+                start_env_steps=start_env_steps,
             )
 
         return LocalSession(config, start, shards, trainer, trained)
@@ -132,8 +136,7 @@ class LocalSession:
         self._wanted = config.actors.num_env_runners
         self._paused = False
         self._collected: dict[Life, int] = {}
-        lives = trainer.stats().lives
-        first = 1 + max((life.incarnation for life in lives), default=-1)
+        first = first_incarnation(trainer.stats().lives, [shard.stats() for shard in shards])
         self._incarnations = defaultdict[int, int](lambda: first)
 
     def scale(self, num_env_runners: int) -> None:
@@ -148,6 +151,11 @@ class LocalSession:
     def pause(self, paused: bool) -> None:
         """Let collecting rest, or go on; training follows the data."""
         self._paused = paused
+
+    @property
+    def unsaved(self) -> str | None:
+        """Why the last checkpoint could not be written."""
+        return self._trainer.unsaved
 
     def poll(self) -> Snapshot:
         """Take turns for about a second."""
@@ -189,7 +197,11 @@ class LocalSession:
         return policy_from_bytes(*policy_to_bytes(self.student))
 
     def abort(self) -> None:
-        """Close the environments; nothing runs between two polls."""
+        """Wait for a checkpoint that is being written, and close the environments.
+
+        Nothing else runs between two polls.
+        """
+        self._trainer.wait_until_saved()
         while self._collectors:
             self._collectors.pop().close()
 

@@ -3,9 +3,9 @@
 import logging
 
 from cluster.prepare import Preparation
-from cluster.run_directory import RunDirectory
 from cluster.run_log import RunLog
 from cluster.session import Export, Snapshot
+from cluster.spool import Spool
 from cluster.telemetry import Metrics, Telemetry
 from cluster.watchdog import Watchdog
 
@@ -17,7 +17,7 @@ class Monitor:
 
     Args:
         preparation: the recipe and its rate limits.
-        directory: where figures are written.
+        spool: where figures are written.
         log: where a standstill is said.
         export: takes the figures to where they are watched from.
         teacher_return: mean return of the teacher, measured.
@@ -27,7 +27,7 @@ class Monitor:
     def __init__(
         self,
         preparation: Preparation,
-        directory: RunDirectory,
+        spool: Spool,
         log: RunLog,
         export: Export,
         *,
@@ -38,7 +38,7 @@ class Monitor:
         self._log = log
         self._export = export
         self._telemetry = Telemetry(
-            directory, teacher_return=teacher_return, random_return=random_return
+            spool, teacher_return=teacher_return, random_return=random_return
         )
         self._watchdog = Watchdog(
             config.watchdog,

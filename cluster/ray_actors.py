@@ -21,7 +21,7 @@ import asyncio
 import os
 import threading
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
@@ -42,10 +42,12 @@ from cluster.object_store import RoomTimer, when_room
 from cluster.placement import build_acting_teacher
 from cluster.shared_teacher import SharedInferenceActor, SharedTeacher
 from common.codec import EncodedChunk
+from common.errors import StorageError
 from common.policies.inference import Observations
 from common.policies.policy import policy_from_bytes
 from common.replay.rate_limiter import RateLimits
 from common.replay.shard import ReplaySample, ShardStats
+from common.storage import Location, Written
 from common.threads import set_threads
 from common.weights import PolicyWeights, WeightStore
 
@@ -98,6 +100,7 @@ class ReplayShardActor:
         hand_over_logs(logs, f"shard {index}")
         self._shard = build_shard(RunConfig.model_validate_json(recipe), limits, index)
         self._changed = asyncio.Condition()
+        self._write: Callable[[Location], Written] | None = None
 
     async def insert(self, chunk: EncodedChunk) -> None:
         """Store a chunk once the rate limiter lets it in."""
@@ -129,6 +132,28 @@ class ReplayShardActor:
         """Return the process id."""
         return os.getpid()
 
+    async def take_snapshot(self) -> None:
+        """Take a snapshot; the one before is forgotten."""
+        self._write = self._shard.save()
+
+    async def write_snapshot(self, location: Location) -> Written:
+        """Write the snapshot while inserts and samples go on.
+
+        Raises:
+            StorageError: it cannot be written, or this actor started again after it was taken.
+        """
+        write, self._write = self._write, None
+        if write is None:
+            raise StorageError(f"{location}: the replay shard started again; save again")
+        return await asyncio.to_thread(write, location)
+
+    async def load(self, location: Location, epoch: str | None, granted: int, cursor: int) -> bool:
+        """Go on from a snapshot where nothing was inserted yet; nobody else works meanwhile."""
+        async with self._changed:
+            loaded = self._shard.load(location, epoch=epoch, granted=granted, cursor=cursor)
+            self._changed.notify_all()
+        return loaded
+
     async def stats(self) -> ShardStats:
         """Return the counters."""
         return self._shard.stats()
@@ -149,6 +174,7 @@ class EnvRunnerActor:
         logs: str,
         shard: Handle,
         paused: bool = False,
+        start_env_steps: int,
     ) -> None:
         set_threads(1)
         hand_over_logs(logs, f"env_runner {runner_id}")
@@ -171,6 +197,7 @@ class EnvRunnerActor:
             incarnation=incarnation,
             pull=self._pull,
             insert=self._insert,
+            start_env_steps=start_env_steps,
         )
 
     def run(self) -> CollectorStats:

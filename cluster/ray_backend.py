@@ -1,7 +1,5 @@
 """The same parts as Ray actors on a cluster; `cluster.ray_session` supervises a distillation."""
 
-from pathlib import Path
-
 import numpy as np
 import ray
 from ray.exceptions import RayError
@@ -18,6 +16,7 @@ from cluster.ray_session import RaySession
 from cluster.session import EvaluationJob, Export, Session
 from common.policies.inference import Observations
 from common.policies.policy import Policy, policy_to_bytes
+from common.storage import Named
 from common.threads import set_threads
 
 
@@ -84,7 +83,7 @@ class RayBackend:
             raise own_error("measuring what is fastest failed", error) from error
         return RunConfig.model_validate_json(recipe), found
 
-    def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> Session:
+    def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Named) -> Session:
         """Start all actors.
 
         Raises:

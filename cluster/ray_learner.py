@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 
 ANSWER_TIMEOUT_S = 10.0
 START_TIMEOUT_S = 300.0
-STOP_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 300.0
+"""A last checkpoint with a large replay is written in it."""
 
 
 class RayLearner:
@@ -45,6 +46,8 @@ class RayLearner:
         self.stats: TrainerStats
         """The newest counters; known once the learner has started."""
         self._lives: dict[int, dict[Life, LifeCount]] = {}
+        self.unsaved: str | None = None
+        """After `student`: why the last checkpoint could not be written."""
         self._start()
 
     @property
@@ -148,6 +151,7 @@ class RayLearner:
         try:
             ray.get(self._loops, timeout=STOP_TIMEOUT_S)
             student: PolicyBytes = ray.get(self._actors[0].student.remote(), timeout=STOP_TIMEOUT_S)
+            self.unsaved = ray.get(self._actors[0].unsaved.remote(), timeout=STOP_TIMEOUT_S)
         except GetTimeoutError:
             raise RunFailedError(
                 f"the learner did not stop within {STOP_TIMEOUT_S:g} s; go on from its newest "

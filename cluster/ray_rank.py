@@ -4,22 +4,24 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from pathlib import Path
 
 import ray
 from ray.exceptions import RayError
 
 from cluster.actor_logs import hand_over_logs
-from cluster.assembly import build_readers, build_trainer
+from cluster.assembly import build_readers, build_saved_replay, build_trainer
 from cluster.config import RunConfig
 from cluster.object_store import RETRY_S, is_full
 from cluster.placement import build_labeller
 from cluster.ray_actors import Handle, PolicyBytes, remote
+from cluster.ray_errors import own_error
+from common.errors import StorageError
 from common.policies.policy import policy_from_bytes, policy_to_bytes
 from common.policies.spec import DistKind
 from common.replay.shard import ReplaySample
+from common.storage import Location, Named, Written
 from common.threads import set_threads
 from common.weights import PolicyWeights
 from learners.feed import PrefetchFeed
@@ -44,7 +46,7 @@ class LearnerActor:
         store: Handle,
         logs: str,
         shards: list[Handle],
-        checkpoints: Path,
+        checkpoints: Named,
     ) -> None:
         set_threads(1)
         hand_over_logs(logs, f"learner {rank}")
@@ -94,6 +96,10 @@ class LearnerActor:
         """Return the student as it is; call it when `run` has ended."""
         return policy_to_bytes(self._student)
 
+    def unsaved(self) -> str | None:
+        """Return why the last checkpoint could not be written; call it when `run` has ended."""
+        return self._trainer.result().unsaved
+
     def pid(self) -> int:
         """Return the process id."""
         return os.getpid()
@@ -130,11 +136,12 @@ class LearnerActor:
             publish=self._publish,
             checkpoints=self._checkpoints,
             ranks=ranks,
+            replay=build_saved_replay(config, list(sources), labeller),
         )
 
 
 class _RemoteShard:
-    """A shard actor as a `ChunkSource`."""
+    """A shard actor as a `ChunkSource` and a `SavedShard`."""
 
     def __init__(self, shard: Handle) -> None:
         self._shard = shard
@@ -154,6 +161,29 @@ class _RemoteShard:
             time.sleep(RETRY_S)
             return None
         return answer
+
+    def save(self) -> Callable[[Location], Written]:
+        """Let it take a snapshot now; what is returned lets it write, and waits."""
+        taken = self._shard.take_snapshot.remote()
+
+        def write(location: Location) -> Written:
+            try:
+                ray.get(taken)
+                written: Written = ray.get(self._shard.write_snapshot.remote(location))
+            except RayError as error:  # a dead shard starts again; the next save is whole
+                failed = own_error("a replay shard did not write its snapshot", error)
+                raise StorageError(str(failed)) from error
+            return written
+
+        return write
+
+    def load(self, location: Location, *, epoch: str | None, granted: int, cursor: int) -> bool:
+        """Let it read its snapshot, and wait."""
+        try:
+            loaded: bool = ray.get(self._shard.load.remote(location, epoch, granted, cursor))
+        except RayError as error:
+            raise own_error("a replay shard did not read its snapshot", error) from error
+        return loaded
 
 
 RAY_LEARNER = remote(LearnerActor, max_concurrency=2)

@@ -12,11 +12,10 @@ second for reports.
 """
 
 import time
-from pathlib import Path
 
 import ray
 
-from cluster.accounting import account
+from cluster.accounting import account, first_incarnation
 from cluster.log_collector import LogCollector
 from cluster.prepare import Preparation, new_student
 from cluster.pulse import collect
@@ -32,6 +31,7 @@ from cluster.scaling import AutoScaler, check_num_env_runners, fewest_env_runner
 from cluster.session import Snapshot
 from cluster.teacher_supervisor import SharedTeachers
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
+from common.storage import Named, locate
 from common.trajectory import Life
 
 POLL_S = 1.0
@@ -42,12 +42,12 @@ STOP_TIMEOUT_S = 10.0
 class RaySession:
     """A distillation on Ray. This object is the supervisor."""
 
-    def __init__(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> None:
+    def __init__(self, preparation: Preparation, teacher: Policy, checkpoints: Named) -> None:
         config = preparation.config
         self._config = config
         self._recipe = config.model_dump_json()
         self._limits = preparation.limits
-        self._checkpoints = checkpoints
+        self._checkpoints = locate(checkpoints)
         self._teacher_spec = teacher.spec
         self._student_bytes = policy_to_bytes(
             new_student(config, preparation.environment, teacher.spec)
@@ -78,12 +78,19 @@ class RaySession:
         self._learner = RayLearner(self._start_rank, config.learner)
         self._learner.wait_until_started()
         self._shared_teachers.wait_until_ready(START_TIMEOUT_S)
-        last = max((life.incarnation for life in self._learner.lives), default=-1)
+        # All ranks and shards may go on from a checkpoint: what they hold names former lives.
+        pulses = [*self._learner.pulses, *self._shards.pulses]
+        questions = [pulse.question() for pulse in pulses]
+        ray.wait(questions, num_returns=len(questions), timeout=START_TIMEOUT_S)
+        collect(pulses, 0.0)
+        self._learner.look()
+        self._shards.look()
+        self._start_env_steps = self._learner.stats.env_steps
         self._runners = EnvRunners(
             self._start_runner,
             config.actors,
             fewest=fewest_env_runners(config),
-            first_incarnation=last + 1,
+            first_incarnation=first_incarnation(self._learner.lives, self._shards.stats),
         )
 
     def scale(self, num_env_runners: int) -> None:
@@ -99,6 +106,11 @@ class RaySession:
     def pause(self, paused: bool) -> None:
         """Let env runners rest after the chunk in hand, or go on; training follows the data."""
         self._runners.pause(paused)
+
+    @property
+    def unsaved(self) -> str | None:
+        """Why the last checkpoint could not be written."""
+        return self._learner.unsaved
 
     def poll(self) -> Snapshot:
         """Wait a second, start again what died or froze, and collect reports."""
@@ -245,4 +257,5 @@ class RaySession:
             logs=self._logs.name,
             shard=shards[index % len(shards)],
             paused=paused,
+            start_env_steps=self._start_env_steps,
         )

@@ -4,6 +4,9 @@
 `student.safetensors` with its specification, `student.onnx`, `evaluation.json`; `groundwork.json`,
 for the next start of the same run; `teacher.safetensors` where the run trained it or took it along
 to a cluster.
+
+It is named by a local path or by a URI that pyarrow's filesystems know. What is written whole is
+written there; metrics, log and events grow, and go through `cluster.spool`.
 """
 
 import json
@@ -17,134 +20,165 @@ import tomli_w
 from cluster.config import RunConfig, load_recipe
 from common.errors import ConfigError, RunDirectoryError
 from common.policies.policy import Policy, load_policy
+from common.storage import Location, Named, locate
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class RunDirectory:
-    """Paths in a run directory."""
+    """Where everything lies in a run directory."""
 
-    path: Path
+    path: Location
+
+    def __init__(self, path: Named) -> None:
+        object.__setattr__(self, "path", locate(path))
 
     @property
-    def recipe(self) -> Path:
+    def recipe(self) -> Location:
         """The resolved recipe."""
         return self.path / "recipe.toml"
 
     @property
-    def metrics(self) -> Path:
+    def metrics(self) -> Location:
         """One JSON object a line."""
         return self.path / "metrics.jsonl"
 
     @property
-    def log(self) -> Path:
+    def log(self) -> Location:
         """What the run said, one JSON object a line."""
         return self.path / "log.jsonl"
 
     @property
-    def tensorboard(self) -> Path:
+    def tensorboard(self) -> Location:
         """Folder of TensorBoard events."""
         return self.path / "tensorboard"
 
     @property
-    def checkpoints(self) -> Path:
-        """Folder of the learner's checkpoints."""
+    def checkpoints(self) -> Location:
+        """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
-    def groundwork(self) -> Path:
+    def groundwork(self) -> Location:
         """Baseline scores, and what `auto` was resolved to."""
         return self.path / "groundwork.json"
 
     @property
-    def teacher(self) -> Path:
+    def teacher(self) -> Location:
         """The teacher, where the run trained it or took it along to a cluster."""
         return self.path / "teacher.safetensors"
 
     @property
-    def student(self) -> Path:
+    def student(self) -> Location:
         """The student; its specification is beside it."""
         return self.path / "student.safetensors"
 
     @property
-    def onnx(self) -> Path:
+    def onnx(self) -> Location:
         """The student as ONNX."""
         return self.path / "student.onnx"
 
     @property
-    def evaluation(self) -> Path:
+    def evaluation(self) -> Location:
         """The scores."""
         return self.path / "evaluation.json"
 
 
-def check_new_directory(path: Path) -> None:
+def check_new_directory(path: Named) -> None:
     """Refuse a place that already holds something.
 
     Raises:
         RunDirectoryError: it is no folder, or not an empty one.
+        StorageError: nobody can say what is there.
     """
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+    location = locate(path)
+    if location.is_file() or location.names():
         raise RunDirectoryError(
-            f"{path}: not an empty folder; name another with --run-dir, or go on with "
-            f"stillhouse resume {path}"
+            f"{location}: not an empty folder; name another with --run-dir, or go on with "
+            f"stillhouse resume {location}"
         )
 
 
-def create_run_directory(path: Path, config: RunConfig) -> RunDirectory:
+def create_run_directory(path: Named, config: RunConfig) -> RunDirectory:
     """Make a run directory and save the resolved recipe in it.
 
     Raises:
-        RunDirectoryError: the place is taken or cannot be written.
+        RunDirectoryError: the place is taken.
+        StorageError: it cannot be written.
     """
     check_new_directory(path)
     directory = RunDirectory(path)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        save_recipe(directory, config)
-    except OSError as error:
-        raise RunDirectoryError(f"{path}: cannot write there ({error.strerror})") from None
+    save_recipe(directory, config)
     return directory
 
 
 def save_recipe(directory: RunDirectory, config: RunConfig) -> None:
     """Write the resolved recipe."""
     tree = config.model_dump(mode="json", exclude_none=True)
-    directory.recipe.write_text(tomli_w.dumps(tree), encoding="utf-8")
+    directory.recipe.write_text(tomli_w.dumps(tree))
 
 
-def check_writable(path: Path) -> None:
-    """Refuse a file that cannot be written, before the work that it is to hold.
+def check_writable(path: Named) -> None:
+    """Refuse a file on this disk that cannot be written, before the work that it is to hold.
 
     Raises:
         ConfigError: its folder is missing or may not be written.
     """
-    folder = path.parent
-    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ConfigError(f"{path}: cannot write there; name a file in an existing folder")
+    location = locate(path)
+    if not location.is_local:
+        return
+    target = Path(location.path)
+    folder = target.parent
+    if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(f"{location}: cannot write there; name a file in an existing folder")
 
 
-def open_run_directory(path: Path, overrides: list[str]) -> tuple[RunDirectory, RunConfig]:
+def open_run_directory(path: Named, overrides: list[str]) -> tuple[RunDirectory, RunConfig]:
     """Open a run that was started before.
 
     Raises:
         RunDirectoryError: there is no run in this place.
+        StorageError: the place cannot be reached.
         ConfigError: its recipe, or an override, is wrong.
     """
     directory = RunDirectory(path)
     if not directory.recipe.is_file():
-        raise RunDirectoryError(f"{path}: no run directory (it has no recipe.toml)")
+        raise RunDirectoryError(f"{directory.path}: no run directory (it has no recipe.toml)")
     return directory, load_recipe(directory.recipe, overrides)
 
 
 def kept_teacher(directory: RunDirectory, config: RunConfig) -> Policy | None:
     """Return the teacher that lies in the run directory, or None where the recipe's is another."""
-    named = None if config.teacher is None else config.teacher.path
+    named = None if config.teacher is None else locate(config.teacher.path)
     if named not in (None, directory.teacher) or not directory.teacher.exists():
         return None
     return load_policy(directory.teacher)
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write JSON whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+def read_evaluation(directory: RunDirectory) -> dict[str, Any]:
+    """Return the scores that the run has, or {}.
+
+    Raises:
+        RunDirectoryError: the file holds something else.
+        StorageError: it cannot be read.
+    """
+    location = directory.evaluation
+    if not location.exists():
+        return {}
+    try:
+        scores = json.loads(location.read_bytes())
+        if not isinstance(scores, dict):
+            raise ValueError(f"{type(scores).__name__}, not an object")
+    except ValueError as error:
+        raise RunDirectoryError(
+            f"{location}: damaged ({error}); remove it, and the scores are written anew"
+        ) from None
+    return scores
+
+
+def write_json(path: Named, value: dict[str, Any]) -> None:
+    """Write JSON whole or not at all.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    locate(path).write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")

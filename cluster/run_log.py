@@ -7,6 +7,7 @@ controller tells the reporter ends up in `log.jsonl`; warnings reach the reporte
 import json
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -16,7 +17,6 @@ from cluster.actor_logs import PACKAGES
 from cluster.config import RunConfig
 from cluster.growing_file import GrowingFile
 from cluster.progress import Reporter
-from cluster.run_directory import RunDirectory
 from common.errors import StillhouseError
 
 CONTROLLER = "controller"
@@ -31,17 +31,17 @@ class RunLog:
     ended.
 
     Args:
-        directory: where `log.jsonl` grows.
+        path: of the file that grows.
         config: the recipe, whose name and environment are on every line.
         reporter: where lines and warnings go as well.
     """
 
-    def __init__(self, directory: RunDirectory, config: RunConfig, reporter: Reporter) -> None:
+    def __init__(self, path: Path, config: RunConfig, reporter: Reporter) -> None:
         self.policy_version: int | None = None
         """The learner's newest, as far as the controller knows."""
         self._config = config
         self._reporter = reporter
-        self._file = _FileHandler(directory, self)
+        self._file = _FileHandler(path, self)
         self._screen = _ScreenHandler(reporter)
         self._levels: list[int] = []
 
@@ -118,9 +118,9 @@ class RunLog:
 class _FileHandler(logging.Handler):
     """Writes `log.jsonl`."""
 
-    def __init__(self, directory: RunDirectory, log: RunLog) -> None:
+    def __init__(self, path: Path, log: RunLog) -> None:
         super().__init__()
-        self._file = GrowingFile(directory.log, ends_with=b"\n")
+        self._file = GrowingFile(path, ends_with=b"\n")
         self._log = log
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -6,7 +6,6 @@ Two backends implement `Backend`: `cluster.ray_backend` (actors on a Ray cluster
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Protocol
 
 from actors.collector import CollectorStats
@@ -17,6 +16,7 @@ from cluster.prepare import Preparation
 from common.policies.inference import Observations
 from common.policies.policy import Policy
 from common.replay.shard import ShardStats
+from common.storage import Named
 from learners.trainer import TrainerStats
 
 Role = Literal["env_runner", "learner", "shard", "inference"]
@@ -72,6 +72,10 @@ class Session(Protocol):
         Training goes on with the data that is there, as far as samples per insert allow.
         """
 
+    @property
+    def unsaved(self) -> str | None:
+        """After `finish`: why the last checkpoint could not be written, or None where it was."""
+
     def finish(self) -> Policy:
         """Stop everything, with a last checkpoint, and return the student."""
 
@@ -102,8 +106,11 @@ class Backend(Protocol):
     ) -> tuple[RunConfig, tuple[str, ...]]:
         """Measure what the recipe leaves `auto`; return it resolved, and what was found."""
 
-    def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> Session:
-        """Start a distillation, from the newest checkpoint where there is one."""
+    def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Named) -> Session:
+        """Start a distillation, from the newest checkpoint where there is one.
+
+        Every machine that works on it must reach `checkpoints` by this name.
+        """
 
     def exporter(self, config: RunConfig) -> Export:
         """Return what exports the figures of a run."""

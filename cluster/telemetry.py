@@ -8,8 +8,8 @@ from collections import deque
 import numpy as np
 
 from cluster.growing_file import GrowingFile
-from cluster.run_directory import RunDirectory
 from cluster.session import Snapshot
+from cluster.spool import Spool
 from cluster.tensorboard import TensorBoard
 from common.trajectory import STUDENT
 
@@ -29,16 +29,21 @@ class Telemetry:
     """Metrics of one run.
 
     Args:
-        directory: where to write.
+        spool: where to write.
         teacher_return: mean return of the teacher, measured.
         random_return: mean return of a random policy, measured.
     """
 
     def __init__(
-        self, directory: RunDirectory, *, teacher_return: float, random_return: float
+        self,
+        spool: Spool,
+        *,
+        teacher_return: float,
+        random_return: float,
     ) -> None:
-        self._lines = GrowingFile(directory.metrics, ends_with=b"\n")
-        self._tensorboard = TensorBoard(directory.tensorboard)
+        self._spool = spool
+        self._lines = GrowingFile(spool.metrics, ends_with=b"\n")
+        self._tensorboard = TensorBoard(spool.tensorboard)
         self._teacher_return = teacher_return
         self._random_return = random_return
         self._started = time.monotonic()
@@ -69,6 +74,7 @@ class Telemetry:
         metrics = {name: value for name, value in metrics.items() if math.isfinite(value)}
         self._lines.append(json.dumps(metrics, allow_nan=False).encode() + b"\n")
         self._tensorboard.add(metrics, step=snapshot.trainer.env_steps)
+        self._spool.upload_when_due()
         return metrics
 
     def _name(self, snapshot: Snapshot) -> Metrics:

@@ -7,7 +7,7 @@ Encoding and decoding release the GIL.
 
 import json
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -154,3 +154,10 @@ def _array(column: Any) -> npt.NDArray[Any]:
     values: npt.NDArray[Any] = column.values.to_numpy(zero_copy_only=False)
     values.flags.writeable = False  # of bits (booleans) it is a copy
     return values
+
+
+def owned(chunk: EncodedChunk) -> EncodedChunk:
+    """Return the chunk with a payload that has its memory to itself."""
+    if chunk.payload.flags.owndata:
+        return chunk
+    return replace(chunk, payload=chunk.payload.copy())

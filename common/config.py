@@ -7,12 +7,12 @@ them. This module knows none of them.
 import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.errors import ConfigError
+from common.errors import ConfigError, FileMissingError, StorageError
+from common.storage import Named, locate
 
 Tree = dict[str, Any]
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -24,20 +24,21 @@ class StrictModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-def read_toml(path: Path) -> Tree:
+def read_toml(path: Named) -> Tree:
     """Read a TOML file.
 
     Raises:
         ConfigError: the file is missing or not TOML.
     """
+    location = locate(path)
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"{path}: no such recipe; give the path of a .toml file") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+        return tomllib.loads(location.read_bytes().decode())
+    except StorageError as error:
+        missing = isinstance(error, FileMissingError) or location.is_dir()
+        reason = f"{location}: no such recipe; give the path of a .toml file"
+        raise ConfigError(reason if missing else str(error)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a TOML file ({error})") from None
+        raise ConfigError(f"{location}: not a TOML file ({error})") from None
 
 
 def apply_overrides(tree: Tree, overrides: Sequence[str]) -> Tree:

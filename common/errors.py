@@ -6,7 +6,9 @@
     │   ├── PolicyFileError    a teacher or student file: missing, truncated, foreign, hostile
     │   ├── MismatchError      two things that must fit do not (teacher and environment, …)
     │   ├── ResourceError      the machine or the cluster is too small for the recipe
-    │   └── RunDirectoryError  the run directory cannot be used as asked
+    │   ├── RunDirectoryError  the run directory cannot be used as asked
+    │   └── StorageError       files cannot be read or written where they should be
+    │       └── FileMissingError   a file is not there
     └── RunFailedError         the run gave up: restarts used up, repeated NaN, no new samples
 
 A message says what is wrong, the value, and what to do, in one line.
@@ -39,6 +41,14 @@ class ResourceError(UserError):
 
 class RunDirectoryError(UserError):
     """A run directory cannot be used as asked."""
+
+
+class StorageError(UserError):
+    """Files cannot be read or written where they should be: a full disk, no access, no network."""
+
+
+class FileMissingError(StorageError):
+    """A file is not there."""
 
 
 class RunFailedError(StillhouseError):

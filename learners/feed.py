@@ -9,16 +9,20 @@ order must be repeatable.
 |---------|-------------------|-----------------------------------|----------------------------|
 | reader  | `FeedItem`s       | the shard's rate limiter; a full  | inserts; the learner's     |
 |         |                   | queue                             | `get`                      |
+
+Where the replay is part of checkpoints, items bring the compressed chunks along, and `state` tells
+how far each shard was read by the items that `get` returned: what still waits in a queue is read
+again.
 """
 
 import queue
 import threading
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from common.codec import EncodedChunk, decode
+from common.codec import EncodedChunk, decode, owned
 from common.replay.shard import ReplaySample
 from common.trajectory import TrajectoryChunk
 from learners.labeller import Labeller
@@ -47,10 +51,28 @@ class FeedItem:
     chunks: list[TrajectoryChunk]
     revisited: list[TrajectoryChunk] = field(default_factory=list)
     """Older chunks that were in the window before; they go in before the new ones."""
+    encoded: list[EncodedChunk] = field(default_factory=list)
+    """`chunks` as the shard keeps them, where they are asked for."""
+    encoded_revisited: list[EncodedChunk] = field(default_factory=list)
+    """`revisited` in the same way."""
+
+
+State = dict[str, Any]
+"""How far a shard was read: JSON types."""
 
 
 class Feed(Protocol):
     """Where the learner gets its data."""
+
+    def open(self, states: list[State] | None = None) -> None:
+        """Start reading, from where a feed with these states was.
+
+        Args:
+            states: of all shards, in their order; None to start from the beginning.
+        """
+
+    def states(self) -> list[State]:
+        """Return how far the items that `get` returned have read each shard."""
 
     def get(self, timeout_s: float) -> FeedItem | None:
         """Return the next item, or None when none came in time.
@@ -72,6 +94,7 @@ class ShardReader:
         window: transitions of this shard that the learner's window holds, where the shard hands
             out older chunks again; 0 where it does not.
         labeller: labels chunks that come without labels; None where none does.
+        keep_encoded: whether items bring the compressed chunks along.
     """
 
     def __init__(
@@ -81,13 +104,34 @@ class ShardReader:
         num_samples: int,
         window: int = 0,
         labeller: Labeller | None = None,
+        keep_encoded: bool = False,
     ) -> None:
+        self._keep_encoded = keep_encoded
         self._source = source
         self._num_samples = num_samples
         self._labeller = labeller
         self._cursor = 0
         self._epoch: str | None = None
+        self._granted = 0
+        """Samples that this life of the shard granted."""
         self._held = _Held(window)
+
+    def state(self) -> State:
+        """Return how far the shard was read."""
+        return {
+            "epoch": self._epoch,
+            "cursor": self._cursor,
+            "granted": self._granted,
+            "held": self._held.chunks(),
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on from there."""
+        self._epoch, self._cursor = state["epoch"], state["cursor"]
+        self._granted = state["granted"]
+        self._held.clear()
+        for number, num_transitions in state["held"]:
+            self._held.add(number, num_transitions)
 
     def read(self) -> FeedItem | None:
         """Ask once and decode."""
@@ -100,9 +144,11 @@ class ShardReader:
             # The shard started again, and the cursor of its former life may have skipped chunks
             # of this one: take the grant, and ask for the chunks from the first.
             self._epoch, self._cursor = sample.epoch, 0
+            self._granted = sample.granted
             self._held.clear()
             return FeedItem(epoch=sample.epoch, granted=sample.granted, first_chunk=0, chunks=[])
         self._epoch, self._cursor = sample.epoch, sample.cursor
+        self._granted += sample.granted
         first_chunk = sample.cursor - len(sample.chunks)
         for number, chunk in [*sample.revisited.items(), *enumerate(sample.chunks, first_chunk)]:
             self._held.add(number, chunk.num_transitions)
@@ -110,13 +156,21 @@ class ShardReader:
             epoch=sample.epoch,
             granted=sample.granted,
             first_chunk=first_chunk,
-            chunks=[self._open(chunk) for chunk in sample.chunks],
-            revisited=[self._open(chunk) for chunk in sample.revisited.values()],
+            chunks=[open_chunk(chunk, self._labeller) for chunk in sample.chunks],
+            revisited=[open_chunk(chunk, self._labeller) for chunk in sample.revisited.values()],
+            encoded=self._kept(sample.chunks),
+            encoded_revisited=self._kept(sample.revisited.values()),
         )
 
-    def _open(self, encoded: EncodedChunk) -> TrajectoryChunk:
-        chunk = decode(encoded)
-        return chunk if self._labeller is None else self._labeller.label(chunk)
+    def _kept(self, chunks: Iterable[EncodedChunk]) -> list[EncodedChunk]:
+        # What Ray hands over is a view into its object store, which a kept view would fill.
+        return [owned(chunk) for chunk in chunks] if self._keep_encoded else []
+
+
+def open_chunk(encoded: EncodedChunk, labeller: Labeller | None) -> TrajectoryChunk:
+    """Decode a chunk, and label it where it has no labels."""
+    chunk = decode(encoded)
+    return chunk if labeller is None else labeller.label(chunk)
 
 
 class _Held:
@@ -134,6 +188,10 @@ class _Held:
     def numbers(self) -> tuple[int, ...]:
         """Return the numbers of the chunks, oldest first."""
         return tuple(number for number, _ in self._chunks)
+
+    def chunks(self) -> list[tuple[int, int]]:
+        """Return numbers and transitions, oldest first."""
+        return list(self._chunks)
 
     def add(self, number: int, num_transitions: int) -> None:
         """Take note of a chunk, which takes the room of the oldest."""
@@ -157,6 +215,20 @@ class DirectFeed:
         self._readers = readers
         self._next = 0
 
+    def open(self, states: list[State] | None = None) -> None:
+        """Let the readers go on from their states."""
+        if states is not None:
+            for reader, state in zip(self._readers, states, strict=True):
+                reader.load_state(state)
+                if state.get("next"):
+                    self._next = self._readers.index(reader)
+
+    def states(self) -> list[State]:
+        """Return the readers' states; one of them is marked as the next to be asked."""
+        states = [reader.state() for reader in self._readers]
+        states[self._next]["next"] = True
+        return states
+
     def get(self, timeout_s: float) -> FeedItem | None:
         """Return the next item of the next shard that has one; never waits."""
         for _ in self._readers:
@@ -170,6 +242,15 @@ class DirectFeed:
         """Do nothing: there is no thread."""
 
 
+class _Ready(NamedTuple):
+    """What waits in a queue."""
+
+    item: FeedItem
+    reader: int
+    state: State
+    """Of the reader after this item."""
+
+
 class PrefetchFeed:
     """Reads every shard in a thread of its own.
 
@@ -179,14 +260,26 @@ class PrefetchFeed:
     """
 
     def __init__(self, readers: list[ShardReader], *, queue_size: int = QUEUE_SIZE) -> None:
-        self._items: queue.Queue[FeedItem | Exception] = queue.Queue(queue_size)
+        self._readers = readers
+        self._items: queue.Queue[_Ready | Exception] = queue.Queue(queue_size)
         self._closed = threading.Event()
+        self._states: list[State] = []
         self._threads = [
-            threading.Thread(target=self._read, args=(reader,), name=f"feed-{i}", daemon=True)
-            for i, reader in enumerate(readers)
+            threading.Thread(target=self._read, args=(i,), name=f"feed-{i}", daemon=True)
+            for i in range(len(readers))
         ]
+
+    def open(self, states: list[State] | None = None) -> None:
+        """Start the threads."""
+        for reader, state in zip(self._readers, states or (), strict=states is not None):
+            reader.load_state(state)
+        self._states = [reader.state() for reader in self._readers]
         for thread in self._threads:
             thread.start()
+
+    def states(self) -> list[State]:
+        """Return the readers' states after the last item that each of them gave to `get`."""
+        return list(self._states)
 
     def get(self, timeout_s: float) -> FeedItem | None:
         """Return the next item, or None when none came within `timeout_s`."""
@@ -196,17 +289,20 @@ class PrefetchFeed:
             return None
         if isinstance(item, Exception):
             raise item
-        return item
+        self._states[item.reader] = item.state
+        return item.item
 
     def close(self) -> None:
         """Let the threads end after what they are doing."""
         self._closed.set()
 
-    def _read(self, reader: ShardReader) -> None:
+    def _read(self, number: int) -> None:
+        reader = self._readers[number]
         while not self._closed.is_set():
-            item: FeedItem | Exception | None
+            item: _Ready | Exception | None
             try:
-                item = reader.read()
+                read = reader.read()
+                item = None if read is None else _Ready(read, number, reader.state())
             except Exception as error:  # handed to the learner's thread, which raises it
                 item = error
             if item is not None and not self._put(item):
@@ -214,7 +310,7 @@ class PrefetchFeed:
             if isinstance(item, Exception):
                 return
 
-    def _put(self, item: FeedItem | Exception) -> bool:
+    def _put(self, item: _Ready | Exception) -> bool:
         while not self._closed.is_set():
             try:
                 self._items.put(item, timeout=0.2)

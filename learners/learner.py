@@ -6,9 +6,10 @@ neither Ray nor threads; `learners.trainer` feeds it. It may be one of several r
 and metrics are the same on all of them.
 """
 
+import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -16,13 +17,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from common.codec import EncodedChunk
+from common.errors import ConfigError
 from common.networks import NetworkOutput
 from common.networks.inputs import Layout, cast_frames
 from common.policies.inference import hardware_has_bfloat16
 from common.policies.policy import Policy
 from common.policies.spec import DistKind
 from common.replay.sampler_config import UNIFORM, SamplerConfig
-from common.trajectory import Life
+from common.trajectory import UNLABELLED, Life, TrajectoryChunk
 from common.weights import PolicyWeights, weights_of
 from learners.batch import DistillBatch
 from learners.config import LearnerConfig
@@ -32,7 +35,7 @@ from learners.objectives import ObjectiveConfig
 from learners.optimizers import OPTIMIZERS
 from learners.ranks import ALONE, Ranks, Report
 from learners.samplers import Draw, make_sampler
-from learners.window import TransitionWindow
+from learners.window import TransitionWindow, WindowContent
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +89,8 @@ class Learner:
         self._optimizer = OPTIMIZERS[config.optimizer](
             self._network.parameters(), config.learning_rate, config.weight_decay
         )
+        self._sampler_name = sampler.name
+        self._window_capacity = window_capacity
         self._sampler = make_sampler(sampler, capacity=window_capacity, device=device)
         self._window = TransitionWindow(
             window_capacity,
@@ -100,6 +105,8 @@ class Learner:
         self._received = ReceivedChunks()
         self._unreported = 0
         """Of `env_steps`, what this rank has not yet told the others."""
+        self.teacher_version = UNLABELLED
+        """The newest of the labels received."""
         self.learner_steps = 0
         self.env_steps = 0
         """Transitions received by all ranks, each counted once."""
@@ -115,10 +122,11 @@ class Learner:
         Chunks that come again, because the window had lost them or because a shard got them a
         second time, are no new env steps.
         """
-        for chunk in item.revisited:
-            self._window.insert(chunk, revisited=True)
-        for chunk in item.chunks:
-            self._window.insert(chunk)
+        for chunk, encoded in _paired(item.revisited, item.encoded_revisited):
+            self._window.insert(chunk, revisited=True, encoded=encoded)
+        for chunk, encoded in _paired(item.chunks, item.encoded):
+            self._window.insert(chunk, encoded=encoded)
+            self.teacher_version = max(self.teacher_version, chunk.teacher_version)
             new = self._received.count(chunk)
             self.env_steps += new
             self._unreported += new
@@ -221,8 +229,13 @@ class Learner:
 
         All ranks call it together; what is each rank's own is whole on rank 0 only.
         """
-        own = {"received": self._received.state(), "rng": self._rng.bit_generator.state}
+        own = {
+            "received": self._received.state(),
+            "rng": self._rng.bit_generator.state,
+            "torch_rng": torch.get_rng_state(),
+        }
         return {
+            "student": self._identity(),
             "network": self._network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "counters": {
@@ -230,6 +243,7 @@ class Learner:
                 "env_steps": self.env_steps,
                 "samples": self.samples,
                 "skipped_steps": self.skipped_steps,
+                "teacher_version": self.teacher_version,
             },
             "metrics": dict(self.metrics),
             "ranks": self.ranks.gather(own),
@@ -239,7 +253,16 @@ class Learner:
         """Go on from a checkpoint; the window starts empty.
 
         What was each rank's own starts anew where the number of ranks is another.
+
+        Raises:
+            ConfigError: it is of another student or optimizer.
         """
+        for key, value in self._identity().items():
+            if (former := state["student"][key]) != value:
+                raise ConfigError(
+                    f"{key} = {value}, but the run's checkpoint was made with {former}; go on "
+                    f"with that, or start a new run"
+                )
         self.load_weights(state)
         for name, value in state["counters"].items():
             setattr(self, name, value)
@@ -257,12 +280,56 @@ class Learner:
         own = parts[self.ranks.rank]
         self._received.load_state(own["received"])
         self._rng.bit_generator.state = own["rng"]
+        torch.set_rng_state(own["torch_rng"])
+
+    def replay_state(self) -> dict[str, Any]:
+        """Return what goes on from a checkpoint only together with the window's content."""
+        return {
+            "budget": self._budget,
+            "sampler": {
+                "name": self._sampler_name,
+                "window_capacity": self._window_capacity,
+                **self._sampler.state(),
+            },
+        }
+
+    def window_content(self) -> WindowContent:
+        """Return the chunks of the window, which must have come with their compressed form."""
+        return self._window.content()
+
+    def load_replay(
+        self, state: dict[str, Any], content: WindowContent, chunks: Iterable[TrajectoryChunk]
+    ) -> None:
+        """Go on with a former window, after `load_state`.
+
+        Under another sampler or size of the window the rows count as newly come.
+
+        Args:
+            state: of `replay_state`.
+            content: of `window_content`.
+            chunks: its chunks, decoded.
+        """
+        self._budget = state["budget"]
+        sampler = state["sampler"]
+        own = (self._sampler_name, self._window_capacity)
+        same = own == (sampler["name"], sampler["window_capacity"])
+        self._window.fill(content if same else content._replace(row_start=0, plane_start=0), chunks)
+        if same:
+            self._sampler.load_state(sampler)
 
     def load_weights(self, state: dict[str, Any]) -> None:
         """Go back to a checkpoint's weights and optimiser; counters and window stay."""
         self._network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.bad_steps_in_a_row = 0
+
+    def _identity(self) -> dict[str, str]:
+        """Return the recipe's keys without which a checkpoint means nothing, with their values."""
+        network = self.student.spec.network.model_dump(mode="json")
+        return {
+            "student.network": json.dumps(network, sort_keys=True),
+            "learner.optimizer": self._config.optimizer,
+        }
 
     def _accumulate(self, draw: Draw) -> dict[str, torch.Tensor]:
         """Add up the gradients of a batch in micro-batches; return means over the batch.
@@ -317,6 +384,14 @@ class Learner:
         mode = "reduce-overhead" if self._device.type == "cuda" else None
         compiled: Callable[..., NetworkOutput] = torch.compile(self._replica, mode=mode)
         return compiled
+
+
+def _paired(
+    chunks: Sequence[TrajectoryChunk], encoded: Sequence[EncodedChunk]
+) -> Iterable[tuple[TrajectoryChunk, EncodedChunk | None]]:
+    """Return every chunk with its compressed form, or None where these are not kept."""
+    kept: Sequence[EncodedChunk | None] = encoded or [None] * len(chunks)
+    return zip(chunks, kept, strict=True)
 
 
 def _computes_in_bfloat16(config: LearnerConfig, student: Policy, device: torch.device) -> bool:

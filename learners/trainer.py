@@ -2,23 +2,31 @@
 
 Produces versions of the weights and checkpoints; waits for the feed and, where there are several
 ranks, for the other ranks; publishing never waits. Rank 0 alone publishes, reads and writes.
+
+A checkpoint is copied at a step's boundary and written by a thread, one at a time; only the last
+one is waited for. One that cannot be written is told and tried again at the next interval.
 """
 
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import Any
 
+import torch
+
+from common.background import BackgroundWriter
 from common.errors import RunFailedError
+from common.storage import Named
 from common.trajectory import Life
 from common.weights import PolicyWeights
-from learners.checkpoint import load_newest_checkpoint, save_checkpoint
+from learners.checkpoint import Checkpoint, Part, load_newest_checkpoint, save_checkpoint
 from learners.config import LearnerConfig
 from learners.counting import LifeCount
 from learners.feed import Feed
 from learners.learner import Learner
+from learners.saved_replay import SavedReplay
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +67,8 @@ class Trainer:
         feed: where this rank's data comes from.
         publish: takes new weights and must not wait; called on rank 0.
         config: intervals and limits.
-        checkpoints: directory of checkpoints.
+        checkpoints: folder of checkpoints, a path or a URI.
+        replay: what saves the replay with every checkpoint, or None where it is not saved.
     """
 
     def __init__(
@@ -69,13 +78,18 @@ class Trainer:
         *,
         publish: Callable[[PolicyWeights], object],
         config: LearnerConfig,
-        checkpoints: Path,
+        checkpoints: Named,
+        replay: SavedReplay | None = None,
     ) -> None:
         self._learner = learner
         self._feed = feed
         self._publish = publish
         self._config = config
         self._checkpoints = checkpoints
+        self._replay = replay
+        self._writer = BackgroundWriter("a checkpoint")
+        self.unsaved: str | None = None
+        """After `close`: why the last checkpoint could not be written, or None where it was."""
         self._version = 0
         self._restores = 0
         self._wait_s = 0.0
@@ -83,10 +97,15 @@ class Trainer:
         self._window_size = 0
         self.stopped = False
         """Whether all ranks agreed to stop."""
-        if (state := self._newest_checkpoint()) is not None:
-            learner.load_state(state)
+        checkpoint = self._newest_checkpoint()
+        if checkpoint is not None:
+            learner.load_state(checkpoint.state)
             # Runners may have seen versions after the checkpoint; start well above them.
-            self._version = state["policy_version"] + VERSIONS_SKIPPED
+            self._version = checkpoint.state["policy_version"] + VERSIONS_SKIPPED
+        if checkpoint is not None and replay is not None:
+            replay.restore(checkpoint, learner, feed)
+        else:
+            feed.open()
         self._saved_at = time.monotonic()
         self._publish_weights(self._version)
 
@@ -117,6 +136,7 @@ class Trainer:
             learner.receive(item)
         received = time.monotonic()
         due = received - self._saved_at >= self._config.checkpoint_interval_s
+        due = due and not self._writer.busy
         together = learner.agree(received=item is not None, stop=stop, save=due)
         agreed = time.monotonic()
         self._window_size = together.window_size
@@ -130,23 +150,41 @@ class Trainer:
         return together.received
 
     def save(self) -> None:
-        """Write a checkpoint now; all ranks call it together."""
+        """Start writing a checkpoint of this moment; all ranks call it together.
+
+        One that is still under way is waited for first: shards keep one snapshot at a time.
+        """
+        self.wait_until_saved()
         learner = self._learner
         state = learner.state() | {"policy_version": self._version}
+        parts: dict[str, Part] = {}
+        if self._replay is not None:
+            state["replay"], parts = self._replay.take(learner, self._feed)
         if learner.ranks.rank == 0:
-            save_checkpoint(
+            job = partial(
+                save_checkpoint,
                 self._checkpoints,
-                state,
+                _copied(state),
                 step=learner.learner_steps,
                 keep=self._config.checkpoints_kept,
+                parts=parts,
             )
+            self._writer.start(job)
         self._saved_at = time.monotonic()
 
+    def wait_until_saved(self) -> str | None:
+        """Wait for the checkpoint under way; return why it failed, or None where it did not."""
+        return self._writer.wait()
+
     def close(self) -> None:
-        """Publish and save what is there, and stop the feed."""
+        """Publish and save what is there, and stop the feed.
+
+        Where the last checkpoint cannot be written, `unsaved` says why.
+        """
         self._feed.close()
         self._publish_weights(self._version + 1)
         self.save()
+        self.unsaved = self.wait_until_saved()
 
     def stats(self) -> TrainerStats:
         """Return the counters."""
@@ -179,19 +217,32 @@ class Trainer:
         if self._learner.ranks.rank == 0:
             self._publish(self._learner.weights(version))
 
-    def _newest_checkpoint(self) -> dict[str, Any] | None:
+    def _newest_checkpoint(self) -> Checkpoint | None:
         """Let rank 0 read, so that all ranks go on from the same."""
+        self.wait_until_saved()
         ranks = self._learner.ranks
-        return ranks.share(load_newest_checkpoint(self._checkpoints) if ranks.rank == 0 else None)
+        first = ranks.rank == 0
+        return ranks.share(load_newest_checkpoint(self._checkpoints) if first else None)
 
     def _restore(self) -> None:
-        state = self._newest_checkpoint()
+        checkpoint = self._newest_checkpoint()
         self._restores += 1
         bad = self._learner.bad_steps_in_a_row
-        if state is None or self._restores > MAX_RESTORES:
+        if checkpoint is None or self._restores > MAX_RESTORES:
             raise RunFailedError(
                 f"{bad} steps in a row gave NaN or infinite gradients at learner step "
                 f"{self._learner.learner_steps}; lower learner.learning_rate"
             )
         logger.warning("%d bad steps in a row: restoring the newest checkpoint", bad)
-        self._learner.load_weights(state)
+        self._learner.load_weights(checkpoint.state)
+
+
+def _copied(value: Any) -> Any:
+    """Return a copy that training leaves alone, in this process's memory."""
+    if isinstance(value, torch.Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _copied(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(part) for part in value)
+    return value

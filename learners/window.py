@@ -6,7 +6,7 @@ in. A sampler (`learners.samplers`) hears of both and chooses the rows to gather
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from common.codec import EncodedChunk
 from common.frames import FrameObservations
 from common.networks.inputs import cut_planes
 from common.policies.spec import DistKind
@@ -32,6 +33,20 @@ class _Segment(NamedTuple):
     row_stop: int
     plane_start: int
     plane_stop: int
+    encoded: EncodedChunk | None
+    """The chunk, where it is kept for a checkpoint."""
+    revisited: bool
+
+
+class WindowContent(NamedTuple):
+    """What lies in a window, and where: enough to lay it out again in the same way."""
+
+    row_start: int
+    plane_start: int
+    chunks: list[EncodedChunk]
+    """Oldest first."""
+    revisited: list[bool]
+    """Of each, whether it had been in the window before."""
 
 
 class TransitionWindow:
@@ -71,12 +86,19 @@ class TransitionWindow:
         """Return the number of transitions stored."""
         return sum(segment.row_stop - segment.row_start for segment in self._segments)
 
-    def insert(self, chunk: TrajectoryChunk, *, revisited: bool = False) -> None:
+    def insert(
+        self,
+        chunk: TrajectoryChunk,
+        *,
+        revisited: bool = False,
+        encoded: EncodedChunk | None = None,
+    ) -> None:
         """Add the valid rows of a chunk; the oldest chunks leave where room is short.
 
         Args:
             chunk: the chunk.
             revisited: whether it was in the window before.
+            encoded: the same chunk compressed, to be kept for `content`.
         """
         valid = chunk.valid.reshape(-1)
         columns: dict[str, npt.NDArray[Any]] = {
@@ -97,6 +119,7 @@ class TransitionWindow:
         if not self._columns:
             self._allocate(columns, planes)
         segment = self._make_room(int(valid.sum()), 0 if planes is None else len(planes))
+        segment = segment._replace(encoded=encoded, revisited=revisited)
         if self._planes is not None and planes is not None:
             place = self._planes[segment.plane_start : segment.plane_stop]
             with _host_memory(place) as target:
@@ -110,6 +133,32 @@ class TransitionWindow:
                 np.copyto(target, column)
         self._segments.append(segment)
         self._sampler.insert(segment.row_start, segment.row_stop, revisited=revisited)
+
+    def content(self) -> WindowContent:
+        """Return what lies in the window; every chunk must have come with its compressed form."""
+        segments = self._segments
+        chunks = [segment.encoded for segment in segments if segment.encoded is not None]
+        assert len(chunks) == len(segments), "a chunk of the window was not kept"
+        return WindowContent(
+            row_start=segments[0].row_start if segments else 0,
+            plane_start=segments[0].plane_start if segments else 0,
+            chunks=chunks,
+            revisited=[segment.revisited for segment in segments],
+        )
+
+    def fill(self, content: WindowContent, chunks: Iterable[TrajectoryChunk]) -> None:
+        """Lay out an empty window as another of the same capacity was.
+
+        Args:
+            content: of the other.
+            chunks: `content.chunks` decoded, and labelled where they must be.
+        """
+        assert not self._segments, "the window is not empty"
+        self._row_head, self._plane_head = content.row_start, content.plane_start
+        for chunk, encoded, revisited in zip(
+            chunks, content.chunks, content.revisited, strict=True
+        ):
+            self.insert(chunk, revisited=revisited, encoded=encoded)
 
     def gather(self, rows: torch.Tensor) -> DistillBatch:
         """Return the transitions of rows that the sampler drew; frames become stacks here."""
@@ -161,6 +210,8 @@ class TransitionWindow:
             self._row_head + num_rows,
             self._plane_head,
             self._plane_head + num_planes,
+            encoded=None,
+            revisited=False,
         )
         while any(_overlap(place, segment) for segment in self._segments):
             oldest = self._segments.popleft()

@@ -1,10 +1,12 @@
 """Fixtures that tests of several folders share."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from common.threads import set_threads
+from tests.object_store import ObjectStore
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,3 +22,18 @@ def shared_teachers() -> Path:
     if not folder.is_dir():
         pytest.skip("no ../shared/teachers beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def object_store() -> Iterator[ObjectStore]:
+    """Start an S3 server for all tests that need one."""
+    store = ObjectStore()
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def bucket(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URI of a new bucket, which the environment tells how to reach."""
+    object_store.use(monkeypatch)
+    return f"s3://{object_store.new_bucket()}"

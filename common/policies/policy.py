@@ -4,19 +4,18 @@ On disk a policy is two files: `NAME.safetensors` (weights, any float type) and 
 (`PolicySpec`). Reading one runs no code from it.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load, load_file, save, save_file
+from safetensors.torch import load, save
 
-from common.errors import PolicyFileError
+from common.errors import FileMissingError, PolicyFileError, StorageError
 from common.networks import PolicyNetwork, build_network
 from common.policies.spec import PolicySpec
+from common.storage import Named, locate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,36 +73,39 @@ def policy_from_state(
     return Policy(spec, network)
 
 
-def save_policy(policy: Policy, path: Path, *, dtype: torch.dtype = torch.float32) -> None:
-    """Write `path` (.safetensors) and the specification beside it (.json), each at once."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    save_file(_portable_state(policy, dtype), partial)
-    os.replace(partial, path)
-    partial = path.with_name(path.stem + ".json.partial")
-    partial.write_text(policy.spec.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, path.with_suffix(".json"))
+def save_policy(policy: Policy, path: Named, *, dtype: torch.dtype = torch.float32) -> None:
+    """Write `path` (.safetensors) and the specification beside it (.json), each at once.
+
+    Raises:
+        StorageError: one of them cannot be written.
+    """
+    location = locate(path)
+    location.write_bytes(save(_portable_state(policy, dtype)))
+    location.with_suffix(".json").write_text(policy.spec.model_dump_json(indent=2) + "\n")
 
 
-def load_policy(path: Path) -> Policy:
+def load_policy(path: Named) -> Policy:
     """Read a policy that `save_policy` wrote.
 
     Raises:
         PolicyFileError: a file is missing, damaged, or not of this format.
     """
-    spec_path = path.with_suffix(".json")
+    location = locate(path)
+    spec_location = location.with_suffix(".json")
     try:
-        spec = PolicySpec.model_validate_json(spec_path.read_bytes())
-    except FileNotFoundError:
-        raise PolicyFileError(f"{spec_path}: missing; a policy is {path.name} and this") from None
-    except OSError as error:
-        raise PolicyFileError(f"{spec_path}: cannot be read ({error.strerror})") from None
+        spec = PolicySpec.model_validate_json(spec_location.read_bytes())
+    except FileMissingError:
+        raise PolicyFileError(
+            f"{spec_location}: missing; a policy is {location.name} and this"
+        ) from None
+    except StorageError as error:
+        raise PolicyFileError(str(error)) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         problem = f"{where}: {first['msg']}" if where else first["msg"]
-        raise PolicyFileError(f"{spec_path}: not a policy spec ({problem})") from None
-    return policy_from_state(spec, read_safetensors(path), source=str(path))
+        raise PolicyFileError(f"{spec_location}: not a policy spec ({problem})") from None
+    return policy_from_state(spec, read_safetensors(location), source=str(location))
 
 
 def policy_to_bytes(policy: Policy) -> tuple[str, bytes]:
@@ -118,19 +120,22 @@ def policy_from_bytes(spec_json: str, weights: bytes) -> Policy:
     )
 
 
-def read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+def read_safetensors(path: Named) -> dict[str, torch.Tensor]:
     """Read the tensors of a `.safetensors` file.
 
     Raises:
         PolicyFileError: the file is missing, truncated or not safetensors.
     """
+    location = locate(path)
     try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise PolicyFileError(f"{path}: no such file; give the path of a policy file") from None
-    except (SafetensorError, OSError) as error:
+        return load(location.read_bytes())
+    except FileMissingError:
+        raise PolicyFileError(f"{location}: no such file; give the path of a policy file") from None
+    except StorageError as error:
+        raise PolicyFileError(str(error)) from None
+    except SafetensorError as error:
         raise PolicyFileError(
-            f"{path}: damaged or not a safetensors file ({error}); fetch it again"
+            f"{location}: damaged or not a safetensors file ({error}); fetch it again"
         ) from None
 
 

@@ -34,6 +34,9 @@ class ReplayConfig(StrictModel):
     error_buffer: float | None = Field(default=None, gt=0)
     """Samples by which training may lead or lag, for each shard; by default the larger of a
     chunk's samples and a request, the smallest that is not refused."""
+    checkpoint: bool = False
+    """Whether checkpoints hold the replay too: a resumed run then goes on with the data and the
+    order of samples that it had; without, its shards start empty."""
 
     def window_size(self) -> int:
         """Transitions that the learner holds decoded."""

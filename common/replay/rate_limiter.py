@@ -75,3 +75,19 @@ class RateLimiter:
     def did_sample(self, num_samples: int) -> None:
         """Count samples."""
         self.sampled += num_samples
+
+    def go_on_from(self, *, inserted: int, sampled: int, limits: RateLimits) -> None:
+        """Take over the counters of a former life.
+
+        Under other limits than these `sampled` is set anew, so that training leads or lags by as
+        many samples as it did.
+
+        Args:
+            inserted: transitions inserted then.
+            sampled: samples granted then.
+            limits: of then.
+        """
+        balance = limits.samples_per_insert * (inserted - limits.min_size_to_sample)
+        own = self._limits.samples_per_insert * inserted - self._offset
+        self.inserted = inserted
+        self.sampled = max(0, sampled + round(own - balance))

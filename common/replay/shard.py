@@ -13,18 +13,23 @@ uniformly from those that the window no longer holds: over time the learner sees
 
 A shard owns the bytes that it keeps. What Ray hands to an actor is a view into its object store,
 which a kept view would fill.
+
+A snapshot is the list of chunks with the counters, taken at once; writing it holds up neither
+inserts nor samples.
 """
 
 import itertools
 import uuid
 from collections import deque
-from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 
-from common.codec import EncodedChunk
+from common.codec import EncodedChunk, owned
 from common.replay.rate_limiter import RateLimiter, RateLimits
+from common.replay.snapshot import Snapshot, read_snapshot
+from common.storage import Location, Written
 from common.trajectory import ChunkId, Life
 
 MAX_CHUNKS_PER_SAMPLE = 8
@@ -91,6 +96,7 @@ class ReplayShard:
         seed: tuple[int, ...] = (0,),
     ) -> None:
         self.epoch = uuid.uuid4().hex
+        self._limits = limits
         self._capacity = capacity
         self._max_bytes = max_bytes
         self._revisits = revisits
@@ -120,15 +126,11 @@ class ReplayShard:
         if not self._remember(chunk.chunk_id):
             self._duplicates += 1
             return False
-        self._chunks.append(_owned(chunk))
+        self._chunks.append(owned(chunk))
         self._transitions += chunk.num_transitions
         self._bytes += chunk.num_bytes
         self._limiter.did_insert(chunk.num_transitions)
-        while self._too_full() and len(self._chunks) > 1:
-            oldest = self._chunks.popleft()
-            self._first += 1
-            self._transitions -= oldest.num_transitions
-            self._bytes -= oldest.num_bytes
+        self._drop_oldest()
         return True
 
     def sample(
@@ -181,6 +183,66 @@ class ReplayShard:
             unseen=self._unseen(),
         )
 
+    def save(self) -> Callable[[Location], Written]:
+        """Take a snapshot now; what is returned writes it."""
+        return self._snapshot().write
+
+    def load(self, location: Location, *, epoch: str | None, granted: int, cursor: int) -> bool:
+        """Go on from a snapshot, where nothing was inserted yet.
+
+        Samples that were granted and never reached the learner are granted again.
+
+        Args:
+            location: what `save` wrote.
+            epoch: the life of the shard that the learner knew when it was saved itself.
+            granted: samples of that life that it had received.
+            cursor: how far it had read that life's chunks.
+
+        Returns:
+            Whether the snapshot was taken over; False where this shard holds chunks of its own.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        snapshot = read_snapshot(location)
+        if self._limiter.inserted:
+            return False
+        header = snapshot.header
+        self.epoch = header["epoch"]
+        self._first = header["first"]
+        self._next = cursor if epoch == self.epoch else 0
+        self._duplicates = header["duplicates"]
+        self._rng.bit_generator.state = header["rng"]
+        self._limiter.go_on_from(
+            inserted=header["inserted"],
+            sampled=granted if epoch == self.epoch else header["sampled"],
+            limits=RateLimits(**header["limits"]),
+        )
+        self._chunks.extend(snapshot.chunks)
+        self._transitions = sum(chunk.num_transitions for chunk in self._chunks)
+        self._bytes = sum(chunk.num_bytes for chunk in self._chunks)
+        self._drop_oldest()
+        return True
+
+    def _snapshot(self) -> Snapshot:
+        header = {
+            "epoch": self.epoch,
+            "first": self._first,
+            "duplicates": self._duplicates,
+            "rng": self._rng.bit_generator.state,
+            "inserted": self._limiter.inserted,
+            "sampled": self._limiter.sampled,
+            "limits": asdict(self._limits),
+        }
+        return Snapshot(header, list(self._chunks))
+
+    def _drop_oldest(self) -> None:
+        while self._too_full() and len(self._chunks) > 1:
+            oldest = self._chunks.popleft()
+            self._first += 1
+            self._transitions -= oldest.num_transitions
+            self._bytes -= oldest.num_bytes
+
     def _unseen(self) -> dict[Life, int]:
         unseen: dict[Life, int] = {}
         for chunk in itertools.islice(self._chunks, max(self._next - self._first, 0), None):
@@ -208,10 +270,3 @@ class ReplayShard:
         if len(seen) > REMEMBERED_IDS:
             seen.remove(min(seen))
         return True
-
-
-def _owned(chunk: EncodedChunk) -> EncodedChunk:
-    """Return the chunk with a payload that has its memory to itself."""
-    if chunk.payload.flags.owndata:
-        return chunk
-    return replace(chunk, payload=chunk.payload.copy())

@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from common.errors import ConfigError, MismatchError, PolicyFileError
-from common.policies.policy import Policy
+from common.policies.policy import Policy, load_policy
+from common.storage import Named
 from common.teachers.safetensors_format import is_safetensors, load_safetensors
 from common.teachers.sb3_archive import is_sb3
 from common.teachers.sb3_format import load_sb3
@@ -38,11 +39,12 @@ TEACHER_FORMATS: dict[str, TeacherFormat] = {
 }
 
 
-def load_teacher(path: Path, *, format: str = "auto") -> Policy:
+def load_teacher(path: Named, *, format: str = "auto") -> Policy:
     """Read a teacher.
 
     Args:
-        path: the teacher's file.
+        path: the teacher's file; files of others are read from a local disk only, a policy that
+            Stillhouse wrote also from a URI.
         format: a name in `TEACHER_FORMATS`, or "auto" to decide by the file's content.
 
     Returns:
@@ -56,6 +58,9 @@ def load_teacher(path: Path, *, format: str = "auto") -> Policy:
     if format != "auto" and format not in TEACHER_FORMATS:
         allowed = ", ".join(["auto", *TEACHER_FORMATS])
         raise ConfigError(f"teacher format = {format!r}: unknown format; allowed: {allowed}")
+    if "://" in str(path):
+        return load_policy(path)
+    path = Path(str(path))
     head = _read_head(path)
     chosen = TEACHER_FORMATS[_recognise(path, head) if format == "auto" else format]
     try:

@@ -11,12 +11,10 @@ The `PolicySpec` travels in the model's metadata as JSON, under `SPEC_METADATA_K
 
 import copy
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,10 +25,11 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from torch import nn
 
-from common.errors import MismatchError, PolicyFileError
+from common.errors import MismatchError, PolicyFileError, StorageError
 from common.networks import NetworkOutput
 from common.policies.policy import Policy
 from common.policies.spec import PolicySpec
+from common.storage import Location, Named, locate
 
 SPEC_METADATA_KEY = "stillhouse/policy"
 OPSET = 18
@@ -42,7 +41,6 @@ _LOAD_ERRORS = (
     ort_errors.InvalidArgument,
     ort_errors.InvalidGraph,
     ort_errors.InvalidProtobuf,
-    ort_errors.NoSuchFile,
     ort_errors.NotImplemented,
     ort_errors.RuntimeException,
 )
@@ -80,7 +78,7 @@ class _ExportedPolicy(nn.Module):
         return output.dist_inputs, action, output.value
 
 
-def export_onnx(policy: Policy, path: Path) -> None:
+def export_onnx(policy: Policy, path: Named) -> None:
     """Write `policy` to `path` as ONNX with a dynamic batch size, weights inside the file.
 
     The file appears at once or not at all; an existing one is replaced.
@@ -88,6 +86,9 @@ def export_onnx(policy: Policy, path: Path) -> None:
     Args:
         policy: on any device and in any float type; it is left as it was.
         path: where to write; missing folders are made.
+
+    Raises:
+        StorageError: it cannot be written.
     """
     observation = policy.spec.observation
     # Two observations, because torch takes a size of one for a constant.
@@ -108,13 +109,10 @@ def export_onnx(policy: Policy, path: Path) -> None:
     _drop_trace(model)
     onnx.helper.set_model_props(model, {SPEC_METADATA_KEY: policy.spec.model_dump_json()})
     onnx.checker.check_model(model)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(model.SerializeToString())
-    os.replace(partial, path)
+    locate(path).write_bytes(model.SerializeToString())
 
 
-def verify_onnx(path: Path, policy: Policy, observations: NDArray[Any]) -> ExportCheck:
+def verify_onnx(path: Named, policy: Policy, observations: NDArray[Any]) -> ExportCheck:
     """Run the file with onnxruntime on one CPU thread and compare it with `policy` in float32.
 
     Args:
@@ -128,8 +126,9 @@ def verify_onnx(path: Path, policy: Policy, observations: NDArray[Any]) -> Expor
         MismatchError: `observations` do not fit the policy's spec.
     """
     _check_observations(observations, policy.spec)
-    session = _load_session(path)
-    _check_interface(session, path, policy.spec)
+    location = locate(path)
+    session = _load_session(location)
+    _check_interface(session, location, policy.spec)
     reference = _ExportedPolicy(policy)
     names = _output_names(policy.spec)
     agreed, largest = 0, 0.0
@@ -193,28 +192,34 @@ def _check_observations(observations: NDArray[Any], spec: PolicySpec) -> None:
         )
 
 
-def _load_session(path: Path) -> Any:
+def _load_session(location: Location) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors come as exceptions; keep standard error clean
     try:
         return onnxruntime.InferenceSession(
-            str(path), sess_options=options, providers=["CPUExecutionProvider"]
+            location.read_bytes(), sess_options=options, providers=["CPUExecutionProvider"]
         )
+    except StorageError as error:
+        raise PolicyFileError(
+            f"{location}: onnxruntime cannot load it ({error}); export it again"
+        ) from None
     except _LOAD_ERRORS as error:
         reason = " ".join(str(error).split())
         raise PolicyFileError(
-            f"{path}: onnxruntime cannot load it ({reason}); export it again"
+            f"{location}: onnxruntime cannot load it ({reason}); export it again"
         ) from None
 
 
-def _check_interface(session: Any, path: Path, spec: PolicySpec) -> None:
+def _check_interface(session: Any, location: Location, spec: PolicySpec) -> None:
     dtype = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[spec.observation.dtype]
     wanted = [("observation", dtype, spec.observation.shape)]
     given = [(node.name, node.type, tuple(node.shape[1:])) for node in session.get_inputs()]
     if given != wanted:
-        raise PolicyFileError(f"{path}: its inputs are {given}, not {wanted}; export it again")
+        raise PolicyFileError(f"{location}: its inputs are {given}, not {wanted}; export it again")
     names = [node.name for node in session.get_outputs()]
     if missing := [name for name in _output_names(spec) if name not in names]:
-        raise PolicyFileError(f"{path}: has no output {missing[0]}, only {names}; export it again")
+        raise PolicyFileError(
+            f"{location}: has no output {missing[0]}, only {names}; export it again"
+        )

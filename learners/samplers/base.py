@@ -6,7 +6,7 @@ sampler says otherwise.
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -56,4 +56,12 @@ class Sampler(ABC):
             rows: [B] as drawn.
             losses: [B] float32, without importance weights; they may be NaN or infinite.
         """
+        return
+
+    def state(self) -> dict[str, Any]:
+        """Return what the rows that are there do not tell by themselves, for a checkpoint."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from a state, once the rows of then are there again in their places."""
         return

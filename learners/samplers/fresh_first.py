@@ -6,6 +6,7 @@ lacks is drawn uniformly. Rows of chunks that come into the window again are not
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -63,3 +64,14 @@ class FreshFirstSampler(Sampler):
             parts.append(self._all.draw_on_host(rng, left))
         rows = torch.from_numpy(np.concatenate(parts))
         return Draw(rows.to(self._device, non_blocking=True))
+
+    def state(self) -> dict[str, Any]:
+        """Return the rows that were never drawn."""
+        return {"fresh": [[f.start, f.rows.tolist(), f.shuffled] for f in self._fresh]}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take these rows for never drawn, and all others for drawn."""
+        self._fresh = deque(
+            _Fresh(start, np.array(rows, np.int64), shuffled)
+            for start, rows, shuffled in state["fresh"]
+        )

@@ -10,6 +10,8 @@ rows of the window is made anew after each change: one pass over 0.8 MB for 100,
 device, where a tree would take many small steps. Nothing here waits for a GPU.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -72,4 +74,15 @@ class PrioritizedSampler(Sampler):
             self._powers *= self._largest
         self._largest = torch.maximum(self._largest, powers.max())
         self._powers[rows] = powers
+        self._stale = True
+
+    def state(self) -> dict[str, Any]:
+        """Return the priorities."""
+        return {"powers": self._powers, "largest": self._largest, "learnt": self._learnt}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over the priorities of the rows that are there."""
+        self._powers.copy_(state["powers"])
+        self._largest = state["largest"].to(self._device)
+        self._learnt = state["learnt"]
         self._stale = True

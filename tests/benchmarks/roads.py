@@ -124,7 +124,7 @@ class Product(Road):
 
     def began_s(self) -> float:
         """Return when the first metrics were about to be written."""
-        path = self._directory.metrics
+        path = Path(self._directory.metrics.path)
         if not path.exists():
             sys.exit("stillhouse did not begin to distil; give it more time with --limit")
         last = json.loads(path.read_text(encoding="utf-8").splitlines()[-1])
@@ -132,7 +132,7 @@ class Product(Road):
 
     def files(self) -> list[Path]:
         """Return the checkpoints."""
-        return list(self._directory.checkpoints.glob("step-*/learner.pt"))
+        return list(Path(self._directory.checkpoints.path).glob("step-*/learner.pt"))
 
     def env_steps(self, path: Path) -> int:
         """Return the learner's count."""

@@ -32,6 +32,7 @@ from cluster.prepare import prepare
 from cluster.ray_backend import RayBackend
 from cluster.run_directory import RunDirectory
 from cluster.session import Session
+from cluster.spool import Spool
 from cluster.telemetry import Telemetry
 from tests.benchmarks.processes import RoleUsage, memory_by_role
 
@@ -92,7 +93,7 @@ def running(recipe: Path, overrides: list[str], folder: Path) -> Iterator[Sessio
 
 def soak(session: Session, folder: Path, *, seconds: float, every: float) -> list[Sample]:
     """Poll for so long and return what was seen, from the first transition on."""
-    telemetry = Telemetry(RunDirectory(folder), teacher_return=21.0, random_return=-21.0)
+    telemetry = Telemetry(Spool(RunDirectory(folder)), teacher_return=21.0, random_return=-21.0)
     while (steps := session.poll().trainer.env_steps) == 0:
         pass
     samples = [Sample(elapsed_s=0.0, env_steps=steps, restarts=0, usage=memory_by_role())]

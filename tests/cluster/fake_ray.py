@@ -253,7 +253,13 @@ class FakeCluster:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder = folder
         self.learners = ActorClass(
-            {"run": PENDING, "stats": TRAINER, "student": policy_to_bytes(TRAINED), "stop": None}
+            {
+                "run": PENDING,
+                "stats": TRAINER,
+                "student": policy_to_bytes(TRAINED),
+                "stop": None,
+                "unsaved": None,
+            }
         )
         self.runners = ActorClass({"run": PENDING, "stats": COLLECTOR, "stop": None, "pid": 42})
         self.shards = ActorClass({"stats": SHARD})

@@ -228,7 +228,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def teacher_path(config: RunConfig) -> Path:
     assert config.teacher is not None
-    return config.teacher.path
+    return Path(config.teacher.path)
 
 
 def test_a_teacher_in_the_file_is_relative_to_the_file(tmp_path: Path, elsewhere: Path) -> None:
@@ -249,6 +249,14 @@ def test_a_teacher_in_an_override_is_relative_to_the_working_directory(
         ("/somewhere/mine.zip", Path("/somewhere/mine.zip")),
     ]:
         assert teacher_path(load_recipe(recipe, [f"teacher.path={given}"])) == expected
+
+
+def test_a_teacher_with_a_uri_stays_where_it_is(tmp_path: Path, elsewhere: Path) -> None:
+    recipe = write_recipe(tmp_path / "recipe.toml")
+    uri = "s3://bucket/run/teacher.safetensors"
+    config = load_recipe(recipe, [f"teacher.path={uri}"])
+    assert config.teacher is not None
+    assert config.teacher.path == uri
 
 
 def test_a_teacher_that_is_no_path_is_refused_as_such(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from cluster.session import EvaluationJob, Export, Session, Snapshot
 from common.errors import RunFailedError
 from common.policies.inference import Observations
 from common.policies.policy import Policy, load_policy, new_policy
+from common.storage import Named
 from learners.trainer import TrainerStats
 from tests.cartpole import cartpole_teacher, load_config
 
@@ -71,6 +72,7 @@ class FakeSession:
         self.polls = 0
         self.paused = False
         self.calls: list[str] = []
+        self.unsaved: str | None = None
 
     def poll(self) -> Snapshot:
         self.polls += 1
@@ -129,7 +131,7 @@ class FakeBackend:
     ) -> tuple[RunConfig, tuple[str, ...]]:
         return config, ("found the fastest",)
 
-    def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Path) -> Session:
+    def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Named) -> Session:
         if self.session is None:
             raise RunFailedError("nothing starts")
         return self.session
@@ -358,3 +360,27 @@ def test_a_standstill_is_said_written_and_exported(bench: Bench) -> None:
     figures = [json.loads(line) for line in bench.directory.metrics.read_text().splitlines()]
     assert [line["cluster/standstill_s"] > 0 for line in figures] == [False, True, True]
     assert "standing still" in str(bench.control.status.stands_still)
+
+
+@pytest.mark.parametrize("ends", [nothing, interrupt], ids=["finished", "stopped"])
+def test_what_cannot_be_written_fails_the_run_when_all_else_is_done(
+    ends: Callable[[], None], bench: Bench
+) -> None:
+    """The disk is full for one file; the last checkpoint did not find room either."""
+    student = Path(bench.directory.student.path)
+
+    def act() -> None:
+        student.with_name("student.safetensors.partial").symlink_to("/dev/full")
+        ends()
+
+    session = FakeSession(act, num_polls=1 if ends is nothing else 99)
+    session.unsaved = "checkpoints/step-3/learner.pt: cannot be written (No space left on device)"
+    with pytest.raises(RunFailedError) as caught:
+        bench.run(session)
+    assert "\n" not in str(caught.value)
+    for word in (session.unsaved, f"{student}: cannot be written", "stillhouse resume"):
+        assert word in str(caught.value)
+    bench.assert_closed()
+    assert not student.exists()
+    assert bench.directory.evaluation.exists() == (ends is nothing)
+    assert bench.directory.onnx.exists() == (ends is nothing)

@@ -18,6 +18,7 @@ from cluster.prepare import prepare
 from cluster.ray_backend import RayBackend
 from cluster.run_directory import create_run_directory
 from cluster.run_log import RunLog
+from cluster.spool import Spool
 from tests.cartpole import cartpole_teacher, load_config
 from tests.cluster.test_run_log import Screen
 
@@ -97,15 +98,15 @@ def test_a_run_on_ray_exports_what_the_dashboard_shows_and_its_actors_are_heard(
     preparation = prepare(config, num_cpus=2, num_gpus=0)
     directory = create_run_directory(tmp_path / "run", config)
     damaged = directory.checkpoints / "step-000000007"
-    damaged.mkdir(parents=True)
+    (damaged / "manifest.json").write_bytes(b"{}")
     (damaged / "learner.pt").write_bytes(b"not a checkpoint")
-    screen = Screen()
+    spool, screen = Spool(directory), Screen()
     backend = RayBackend(address=None, num_cpus=2)
     try:
-        with RunLog(directory, config, screen) as log:
+        with RunLog(spool.log, config, screen) as log:
             monitor = Monitor(
                 preparation,
-                directory,
+                spool,
                 log,
                 backend.exporter(config),
                 teacher_return=500.0,

@@ -172,7 +172,7 @@ def test_finish_gets_the_student_where_the_learner_dies_after_its_last_step(
 
 def test_finish_gives_up_on_a_learner_that_does_not_stop(cluster: FakeCluster) -> None:
     session = cluster.start()
-    with pytest.raises(RunFailedError, match=r"did not stop within 60 s; .*stillhouse resume"):
+    with pytest.raises(RunFailedError, match=r"did not stop within 300 s; .*stillhouse resume"):
         session.finish()
 
 

@@ -8,6 +8,8 @@ from actors.shared_inference import InferenceStats
 from cluster import teacher_supervisor
 from cluster.shared_teacher import SharedTeacher
 from common.policies.policy import policy_to_bytes
+from common.trajectory import Life
+from learners.counting import LifeCount
 from tests.cartpole import cartpole_teacher
 from tests.cluster.fake_ray import (
     COLLECTOR,
@@ -28,6 +30,42 @@ def test_a_poll_tells_what_all_actors_report(cluster: FakeCluster) -> None:
     assert snapshot.collectors == (COLLECTOR, COLLECTOR)
     assert snapshot.shards == (SHARD, SHARD)
     assert (sum(snapshot.restarts.values()), snapshot.finished) == (0, False)
+
+
+def test_env_runners_hear_where_the_session_starts(cluster: FakeCluster) -> None:
+    cluster.learners.healthy["stats"] = replace(TRAINER, env_steps=4_096)
+    session = cluster.start()
+    cluster.runners.made[0].die()
+    session.poll()
+    started = [actor.arguments["start_env_steps"] for actor in cluster.runners.made]
+    assert started == [4_096] * 3
+
+
+@pytest.mark.parametrize("holder", ["learner", "second rank", "shard"])
+def test_lives_go_on_above_all_that_a_checkpoint_knows(holder: str, cluster: FakeCluster) -> None:
+    """Else chunks of the new env runners would be taken for old ones."""
+    life = Life(1, 4)
+    known = replace(TRAINER, lives={life: LifeCount(8, 0)})
+    if holder == "learner":
+        cluster.learners.healthy["stats"] = known
+    elif holder == "second rank":
+        cluster.learners.lives = [{}, {"stats": known}]
+    else:
+        cluster.shards.healthy["stats"] = replace(SHARD, unseen={life: 8})
+    num_ranks = 2 if holder == "second rank" else 1
+    cluster.start(
+        f"learner.num_ranks={num_ranks}",
+        "replay.num_shards=2",
+        "actors.num_cpus_per_runner=0.4",
+    )
+    assert [actor.arguments["incarnation"] for actor in cluster.runners.made] == [5, 5]
+
+
+def test_a_last_checkpoint_that_could_not_be_written_is_told(cluster: FakeCluster) -> None:
+    session = cluster.start()
+    cluster.learners.made[0].answers |= {"run": None, "unsaved": "no space"}
+    session.finish()
+    assert session.unsaved == "no space"
 
 
 def test_a_teacher_goes_where_the_recipe_places_it(

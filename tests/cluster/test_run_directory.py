@@ -8,9 +8,11 @@ from cluster.run_directory import (
     check_new_directory,
     create_run_directory,
     open_run_directory,
+    read_evaluation,
     write_json,
 )
-from common.errors import ConfigError, RunDirectoryError
+from common.errors import ConfigError, RunDirectoryError, StorageError
+from common.storage import locate
 from tests.cartpole import load_config
 
 
@@ -28,7 +30,8 @@ def test_everything_lies_in_the_directory_under_the_documented_name(tmp_path: Pa
         "evaluation": "evaluation.json",
     }
     for attribute, name in names.items():
-        assert getattr(directory, attribute) == tmp_path / name
+        assert getattr(directory, attribute) == locate(tmp_path / name)
+    assert RunDirectory("s3://bucket/run").onnx == locate("s3://bucket/run/student.onnx")
 
 
 def test_a_new_run_directory_holds_its_recipe_and_opens_again(tmp_path: Path) -> None:
@@ -68,7 +71,9 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     config = load_config(tmp_path)
     (tmp_path / "file").touch()
-    with pytest.raises(RunDirectoryError, match=r"run: cannot write there \("):
+    with pytest.raises(
+        StorageError, match=r"run/recipe\.toml: cannot be written \(Not a directory"
+    ):
         create_run_directory(tmp_path / "file" / "run", config)
 
 
@@ -115,7 +120,33 @@ def test_a_kill_while_json_is_written_leaves_the_former_file(
     def killed(source: object, target: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cluster.run_directory.os.replace", killed)
+    monkeypatch.setattr("common.storage.os.replace", killed)
     with pytest.raises(KeyboardInterrupt):
         write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_scores_that_are_not_there_are_none_and_damaged_ones_get_one_line(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path)
+    assert read_evaluation(directory) == {}
+    write_json(directory.evaluation, {"a": 1})
+    assert read_evaluation(directory) == {"a": 1}
+    for content in (b"", b"{half of", b"[1]", b"\xff"):
+        directory.evaluation.write_bytes(content)
+        with pytest.raises(RunDirectoryError, match=r"evaluation\.json: damaged .*remove it"):
+            read_evaluation(directory)
+
+
+def test_a_run_directory_on_an_object_store(bucket: str, tmp_path: Path) -> None:
+    config = load_config(tmp_path)
+    directory = create_run_directory(f"{bucket}/runs/a", config)
+    assert open_run_directory(f"{bucket}/runs/a", []) == (directory, config)
+    with pytest.raises(RunDirectoryError, match=rf"{bucket}/runs/a: not an empty folder; .*--run"):
+        check_new_directory(f"{bucket}/runs/a")
+    with pytest.raises(RunDirectoryError, match="not an empty folder"):
+        check_new_directory(f"{bucket}/runs/a/recipe.toml")
+    check_new_directory(f"{bucket}/runs/b")
+    with pytest.raises(RunDirectoryError, match=rf"{bucket}/runs/b: no run directory"):
+        open_run_directory(f"{bucket}/runs/b", [])
+    with pytest.raises(StorageError, match="there is no bucket 'no-such-bucket'; create it"):
+        create_run_directory("s3://no-such-bucket/runs/a", config)

@@ -8,7 +8,6 @@ import pytest
 from rich.table import Table
 
 from cluster.actor_logs import PACKAGES
-from cluster.run_directory import RunDirectory
 from cluster.run_log import RunLog
 from common.errors import RunFailedError
 from tests.cartpole import load_config
@@ -40,12 +39,12 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.screen = Screen()
-        self.directory = RunDirectory(folder / "run")
-        self.directory.path.mkdir()
-        self.log = RunLog(self.directory, load_config(folder), self.screen)
+        self.path = folder / "run" / "log.jsonl"
+        self.path.parent.mkdir()
+        self.log = RunLog(self.path, load_config(folder), self.screen)
 
     def lines(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.directory.log.read_text().splitlines()]
+        return [json.loads(line) for line in self.path.read_text().splitlines()]
 
     def messages(self) -> list[str]:
         return [line["message"] for line in self.lines()]
@@ -141,13 +140,13 @@ def test_nothing_is_listened_to_before_and_after(bench: Bench) -> None:
 
 @needs_full
 def test_a_log_that_cannot_be_written_is_said_once_and_ends_nothing(bench: Bench) -> None:
-    bench.directory.log.symlink_to(FULL)
+    bench.path.symlink_to(FULL)
     with bench.log:
         bench.log.say("one")
         bench.log.say("two")
-        bench.directory.log.unlink()
+        bench.path.unlink()
         bench.log.say("three")
-    path = bench.directory.log
+    path = bench.path
     assert bench.screen.said == [
         f"warning: {path} cannot be written (No space left on device); the run goes on without it",
         "one",

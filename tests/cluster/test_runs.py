@@ -49,7 +49,7 @@ def assert_complete(directory: Path, outcome: Outcome, config: RunConfig) -> Non
     assert load_policy(files.student).num_parameters == outcome.evaluation["student"]["parameters"]
     assert outcome.evaluation["onnx"]["greedy_agreement"] == 1.0
     assert files.onnx.exists()
-    assert list(files.tensorboard.iterdir())
+    assert files.tensorboard.names()
     last = json.loads(files.metrics.read_text().splitlines()[-1])
     assert last["learner/env_steps"] >= config.total_env_steps
     # The rate limiter's bounds, for all shards together; an insert may overshoot by one chunk.
@@ -159,7 +159,7 @@ def test_killed_actors_come_back_and_nothing_is_counted_twice(
         poll_until(session, lambda found: found.restarts["env_runner"] == 1)
         before = session.poll().trainer.env_steps
         poll_until(session, lambda found: found.trainer.env_steps > before)
-        poll_until(session, lambda _: any((tmp_path / "checkpoints").glob("step-*")))
+        poll_until(session, lambda _: any((tmp_path / "checkpoints").glob("step-*/manifest.json")))
         os.kill(session.learner_pid(), signal.SIGKILL)
         poll_until(session, lambda found: found.restarts["learner"] == 1)
         poll_until(session, lambda found: found.trainer.env_steps > before)
@@ -239,8 +239,8 @@ def test_ranks_go_on_from_the_checkpoint_where_one_is_killed(
     assert isinstance(session, RaySession)
 
     try:
-        poll_until(session, lambda _: any(checkpoints.glob("step-*")))
-        saved = max(int(path.name.removeprefix("step-")) for path in checkpoints.glob("step-*"))
+        poll_until(session, lambda _: any(checkpoints.glob("step-*/manifest.json")))
+        saved = max(int(path.name.split("-")[1]) for path in checkpoints.glob("step-*"))
         first, second = (session.learner_pid(rank) for rank in (0, 1))
         os.kill(second, signal.SIGKILL)
         poll_until(session, lambda found: found.restarts["learner"] > 0)

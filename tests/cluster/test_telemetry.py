@@ -13,6 +13,7 @@ from actors.shared_inference import InferenceStats
 from cluster import telemetry as module
 from cluster.run_directory import RunDirectory
 from cluster.session import Snapshot
+from cluster.spool import Spool
 from cluster.telemetry import FEWEST_EPISODES, RATE_WINDOW_S, RECENT_EPISODES, Metrics, Telemetry
 from common.replay.shard import ShardStats
 from common.trajectory import STUDENT, TEACHER
@@ -71,7 +72,7 @@ class Recorder:
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
         self.directory = RunDirectory(folder)
         self.telemetry = Telemetry(
-            self.directory, teacher_return=TEACHER_RETURN, random_return=RANDOM_RETURN
+            Spool(self.directory), teacher_return=TEACHER_RETURN, random_return=RANDOM_RETURN
         )
 
     def after(self, seconds: float, snapshot: Snapshot) -> Metrics:
@@ -82,7 +83,7 @@ class Recorder:
         def refuse(constant: str) -> float:
             raise AssertionError(f"{constant} is no JSON")
 
-        text = self.directory.metrics.read_text(encoding="utf-8")
+        text = self.directory.metrics.read_text()
         assert text.endswith("\n")
         return [json.loads(line, parse_constant=refuse) for line in text.splitlines()]
 
@@ -254,7 +255,7 @@ def test_a_teacher_no_better_than_random_has_no_share(
     teacher_return: float, tmp_path: Path
 ) -> None:
     telemetry = Telemetry(
-        RunDirectory(tmp_path), teacher_return=teacher_return, random_return=RANDOM_RETURN
+        Spool(RunDirectory(tmp_path)), teacher_return=teacher_return, random_return=RANDOM_RETURN
     )
     metrics = telemetry.record(episodes(FEWEST_EPISODES, 30.0))
     assert metrics["student/training_return"] == 30.0
@@ -303,7 +304,7 @@ def test_a_standstill_has_a_figure(recorder: Recorder) -> None:
 
 @needs_full
 def test_a_full_disk_costs_figures_and_not_the_run(recorder: Recorder, caplog) -> None:
-    path = recorder.directory.metrics
+    path = Path(recorder.directory.metrics.path)
     path.symlink_to(FULL)
     for _ in range(2):
         assert recorder.after(1.0, SNAPSHOT)["learner/env_steps"] == 0
@@ -320,7 +321,7 @@ def test_a_line_that_a_killed_process_left_half_is_cut_off(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = recorder.after(1.0, SNAPSHOT)
-    with recorder.directory.metrics.open("a", encoding="utf-8") as file:
+    with Path(recorder.directory.metrics.path).open("a", encoding="utf-8") as file:
         file.write('{"learner/env_st')
     second = Recorder(recorder.directory.path, monkeypatch).after(1.0, trainer(env_steps=5))
     assert recorder.lines() == [first, second]

@@ -2,6 +2,7 @@ import dataclasses
 import threading
 from collections import deque
 from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +75,12 @@ def answer(number: int, *, chunks: list[EncodedChunk] | None = None) -> ReplaySa
     return ReplaySample(
         granted=number, epoch="a", cursor=number, chunks=[] if chunks is None else chunks
     )
+
+
+def opened(*readers: ShardReader, **settings: Any) -> PrefetchFeed:
+    feed = PrefetchFeed(list(readers), **settings)
+    feed.open()
+    return feed
 
 
 def end_threads(feed: PrefetchFeed, *sources: Source) -> None:
@@ -181,7 +188,7 @@ def test_a_direct_feed_passes_over_shards_that_have_nothing():
 
 def test_a_prefetch_feed_gives_what_its_readers_read():
     source = Source(answer(2, chunks=CHUNKS[:2]), answer(3, chunks=CHUNKS[2:3]))
-    feed = PrefetchFeed([ShardReader(source, num_samples=1)])
+    feed = opened(ShardReader(source, num_samples=1))
     assert [sequences(feed.get(LONG_S)) for _ in range(2)] == [[0, 1], [2]]
     assert feed.get(0.0) is None
     source.add(answer(4, chunks=CHUNKS[3:4]))
@@ -192,7 +199,7 @@ def test_a_prefetch_feed_gives_what_its_readers_read():
 def test_a_prefetch_feed_reads_every_shard_in_a_thread_of_its_own():
     """A shard that lets its reader wait does not hold up the others."""
     waiting, ready = Source(), Source(answer(1, chunks=CHUNKS[:1]))
-    feed = PrefetchFeed([ShardReader(waiting, num_samples=1), ShardReader(ready, num_samples=1)])
+    feed = opened(ShardReader(waiting, num_samples=1), ShardReader(ready, num_samples=1))
     waiting.wait_for_calls(1)
     assert sequences(feed.get(LONG_S)) == [0]
     end_threads(feed, waiting, ready)
@@ -200,7 +207,7 @@ def test_a_prefetch_feed_reads_every_shard_in_a_thread_of_its_own():
 
 def test_a_prefetch_feed_reads_no_further_than_its_queue():
     source = Source(*(answer(number) for number in range(1, 20)))
-    feed = PrefetchFeed([ShardReader(source, num_samples=1)])
+    feed = opened(ShardReader(source, num_samples=1))
     for taken in range(10):
         source.wait_for_calls(taken + QUEUE_SIZE + 1)
         assert source.calls == taken + QUEUE_SIZE + 1
@@ -220,7 +227,7 @@ def test_a_prefetch_feed_reads_no_further_than_its_queue():
 )
 def test_what_breaks_in_a_reader_is_raised_in_the_learners_thread(broken, error):
     source = Source(answer(1), broken)
-    feed = PrefetchFeed([ShardReader(source, num_samples=1)])
+    feed = opened(ShardReader(source, num_samples=1))
     assert feed.get(LONG_S) is not None
     with pytest.raises(error):
         feed.get(LONG_S)
@@ -231,7 +238,7 @@ def test_what_breaks_in_a_reader_is_raised_in_the_learners_thread(broken, error)
 
 def test_closing_ends_a_thread_that_waits_for_room():
     source = Source(*(answer(number) for number in range(1, 20)))
-    feed = PrefetchFeed([ShardReader(source, num_samples=1)])
+    feed = opened(ShardReader(source, num_samples=1))
     source.wait_for_calls(QUEUE_SIZE + 1)
     feed.close()
     feed._threads[0].join(LONG_S)
@@ -240,7 +247,7 @@ def test_closing_ends_a_thread_that_waits_for_room():
 
 def test_closing_ends_a_thread_after_the_answer_it_waits_for():
     source = Source()
-    feed = PrefetchFeed([ShardReader(source, num_samples=1)])
+    feed = opened(ShardReader(source, num_samples=1))
     source.wait_for_calls(1)
     feed.close()
     source.add(answer(1))
@@ -324,7 +331,76 @@ def test_what_a_former_life_of_a_shard_gave_is_forgotten():
 
 def test_a_prefetch_feed_holds_as_many_answers_as_it_is_told():
     source = Source(*(answer(number) for number in range(1, 20)))
-    feed = PrefetchFeed([ShardReader(source, num_samples=1)], queue_size=7)
+    feed = opened(ShardReader(source, num_samples=1), queue_size=7)
     source.wait_for_calls(8)
     assert source.calls == 8
     end_threads(feed, source)
+
+
+def test_items_bring_compressed_chunks_along_where_they_are_asked_for():
+    shard = revisiting_shard()
+    reader = ShardReader(shard, num_samples=8, window=15, keep_encoded=True)
+    for chunk in CHUNKS[:6]:
+        shard.insert(chunk)
+        item = reader.read()
+        assert item is not None
+        assert [encoded.chunk_id for encoded in item.encoded] == [chunk.chunk_id]
+        again = [encoded.chunk_id for encoded in item.encoded_revisited]
+        assert again == [old.chunk_id for old in item.revisited]
+    assert again
+    assert ShardReader(shard_with(0), num_samples=1).read().encoded == []
+
+
+def test_a_kept_chunk_has_its_memory_to_itself():
+    whole = np.concatenate([CHUNKS[0].payload, CHUNKS[1].payload])
+    view = dataclasses.replace(CHUNKS[0], payload=whole[: CHUNKS[0].num_bytes])
+    source = Source(answer(1, chunks=[view]))
+    (kept,) = ShardReader(source, num_samples=1, keep_encoded=True).read().encoded
+    assert not np.shares_memory(kept.payload, whole)
+    np.testing.assert_array_equal(kept.payload, CHUNKS[0].payload)
+
+
+def test_a_feed_goes_on_from_the_states_of_another():
+    shards = [revisiting_shard(), revisiting_shard()]
+    for number, chunk in enumerate(CHUNKS[:8]):
+        shards[number % 2].insert(chunk)
+
+    def readers() -> list[ShardReader]:
+        return [ShardReader(shard, num_samples=8, window=30) for shard in shards]
+
+    feed = DirectFeed(readers())
+    feed.open()
+    for _ in range(3):
+        feed.get(0.0)
+    resumed = DirectFeed(readers())
+    resumed.open(feed.states())
+    assert resumed.states() == feed.states()
+    assert [state["granted"] for state in resumed.states()] == [16, 8]
+    shards[1].insert(CHUNKS[8])
+    assert sequences(resumed.get(0.0)) == [8]
+
+
+def test_the_state_of_a_prefetch_feed_is_of_what_was_taken_out():
+    """What waits in the queue is read again by a learner that starts again."""
+    source = Source(*(answer(number) for number in range(1, 6)))
+    feed = opened(ShardReader(source, num_samples=1))
+    source.wait_for_calls(QUEUE_SIZE + 1)
+    assert feed.states()[0]["cursor"] == 0
+    assert feed.get(LONG_S) is not None
+    assert feed.states() == [{"epoch": "a", "cursor": 1, "granted": 1, "held": []}]
+    end_threads(feed, source)
+    other = PrefetchFeed([ShardReader(Source(), num_samples=1)])
+    states = feed.states()
+    other._readers[0].load_state(states[0])
+    assert [reader.state() for reader in other._readers] == states
+
+
+def test_grants_are_counted_anew_in_every_life_of_a_shard():
+    first, second = shard_with(0), shard_with(1)
+    reader = ShardReader(Remembering(first), num_samples=8)
+    reader.read()
+    reader.read()
+    assert reader.state()["granted"] == 16
+    reader._source = second
+    reader.read()
+    assert (reader.state()["epoch"], reader.state()["granted"]) == (second.epoch, 8)

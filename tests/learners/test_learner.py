@@ -12,13 +12,14 @@ from common.policies.inference import InferencePolicy
 from common.policies.policy import Policy
 from common.replay.sampler_config import UNIFORM, FreshFirst, Prioritized, SamplerConfig
 from common.trajectory import TrajectoryChunk
-from learners.checkpoint import load_newest_checkpoint, save_checkpoint
+from learners.checkpoint import save_checkpoint
 from learners.config import LearnerConfig
 from learners.feed import FeedItem
 from learners.learner import METRIC_DECAY, Learner
 from learners.objectives import ObjectiveConfig
 from learners.samplers import Draw
 from tests.builders import NUM_ACTIONS, make_chunk, make_policy
+from tests.checkpoints import newest_state
 
 TOTAL = 1_000
 """Env steps of a run."""
@@ -171,7 +172,7 @@ def test_a_learner_resumed_from_disk_goes_on_identically(kind, tmp_path: Path):
     learner.receive(item(*chunks))
     train(learner, 5)
     save_checkpoint(tmp_path, learner.state(), step=5, keep=1)
-    state = load_newest_checkpoint(tmp_path)
+    state = newest_state(tmp_path)
     assert state is not None
     resumed = make_learner(kind, student_seed=7, seed=7)
     resumed.load_state(state)
@@ -295,7 +296,7 @@ def test_other_samplers_teach_too_and_go_on_from_a_checkpoint(sampler, tmp_path:
     save_checkpoint(tmp_path, learner.state(), step=5, keep=1)
     after = []
     for seed in (7, 8):
-        state = load_newest_checkpoint(tmp_path)
+        state = newest_state(tmp_path)
         assert state is not None
         resumed = make_learner(student_seed=seed, seed=seed, sampler=sampler, capacity=60)
         resumed.load_state(state)
@@ -409,4 +410,5 @@ def test_a_checkpoint_of_other_ranks_gives_all_but_the_order_of_samples(caplog):
     assert "the checkpoint is of 2 ranks and there are 1 now" in caplog.text
     assert_same_weights(other, weights_of(learner))
     assert other.state()["counters"] == state["counters"]
-    assert other.state()["ranks"] == untouched
+    for name in ("received", "rng"):
+        assert other.state()["ranks"][0][name] == untouched[0][name]

@@ -11,15 +11,15 @@ import torch
 
 from common.trajectory import TrajectoryChunk
 from common.weights import PolicyWeights
-from learners.checkpoint import load_newest_checkpoint
 from learners.config import LearnerConfig
-from learners.feed import FeedItem
+from learners.feed import FeedItem, State
 from learners.learner import Learner
 from learners.objectives import ObjectiveConfig
 from learners.ranks import ALONE, Ranks, Report, merged
 from learners.samplers import Draw
 from learners.trainer import Trainer
 from tests.builders import NUM_ACTIONS, Kind, make_chunk, make_policy
+from tests.checkpoints import newest_state
 from tests.learners.rank_processes import RankProcesses
 
 BATCH = 16
@@ -161,6 +161,12 @@ class ScriptedFeed:
         self.reads += 1
         return self.items.pop(0) if self.items else None
 
+    def open(self, states: list[State] | None = None) -> None:
+        pass
+
+    def states(self) -> list[State]:
+        return []
+
     def close(self) -> None:
         pass
 
@@ -228,7 +234,7 @@ def test_a_stop_on_one_rank_stops_all_at_the_same_step(pair: RankProcesses, tmp_
     first, second = pair(stopped_by_the_second, tmp_path)
     assert first == second
     assert first[0] == 3
-    state = load_newest_checkpoint(tmp_path)
+    state = newest_state(tmp_path)
     assert state is not None
     assert state["counters"]["learner_steps"] == 3
 
@@ -240,6 +246,7 @@ def resumed_and_gone_on(
     run = Run(ranks, folder, [item(*chunks, steps=3), item(steps=3, first=3)])
     run.trainer.run_once(0.0)
     run.trainer.save()
+    run.trainer.wait_until_saved()
     run.trainer.run_once(0.0)
     again = Run(ranks, folder, [item(*chunks, steps=3)])
     again.trainer.run_once(0.0)
@@ -273,6 +280,7 @@ def restored(ranks: Ranks, folder: Path) -> tuple[Weights, Weights, int]:
     )
     run.trainer.run_once(0.0)
     run.trainer.save()
+    run.trainer.wait_until_saved()
     saved = weights_of(run.learner)
     run.trainer.run_once(0.0)
     run.trainer.run_once(0.0)

@@ -6,8 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from common.errors import MismatchError, PolicyFileError
-from common.policies import policy as policy_module
+from common.errors import MismatchError, PolicyFileError, StorageError
 from common.policies.policy import (
     Policy,
     load_policy,
@@ -59,18 +58,17 @@ def test_nothing_but_the_two_files_is_left(tmp_path: Path):
     assert_same(load_policy(tmp_path / "student.safetensors"), make_policy(seed=1))
 
 
-def test_a_write_that_breaks_leaves_the_former_policy_whole(tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("file", ["student.safetensors", "student.json"])
+def test_a_full_disk_leaves_the_former_file_and_no_other(tmp_path: Path, file: str):
     path = tmp_path / "student.safetensors"
     save_policy(make_policy(seed=0), path)
-
-    def broken(state: object, target: Path) -> None:
-        target.write_bytes(b"half of it")
-        raise OSError("disk full")
-
-    monkeypatch.setattr(policy_module, "save_file", broken)
-    with pytest.raises(OSError, match="disk full"):
+    former = (tmp_path / file).read_bytes()
+    (tmp_path / f"{file}.partial").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match=r"cannot be written .*No space left"):
         save_policy(make_policy(seed=1), path)
-    assert_same(load_policy(path), make_policy(seed=0))
+    assert (tmp_path / file).read_bytes() == former
+    assert sorted(os.listdir(tmp_path)) == ["student.json", "student.safetensors"]
+    load_policy(path)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -224,7 +222,7 @@ def test_weights_that_are_a_directory_are_told(tmp_path: Path):
     path = saved(tmp_path)
     path.unlink()
     path.mkdir()
-    assert "damaged or not a safetensors file" in refusal(path)
+    assert "student.safetensors: cannot be read (Is a directory)" in refusal(path)
 
 
 def test_truncated_and_foreign_weights_are_told(tmp_path: Path):

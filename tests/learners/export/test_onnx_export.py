@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 import torch
 
-from common.errors import MismatchError, PolicyFileError
+from common.errors import MismatchError, PolicyFileError, StorageError
 from common.policies.policy import Policy, new_policy
 from common.policies.spec import PolicySpec
 from learners.export import EXPORT_FORMATS, export_onnx, verify_onnx
@@ -113,17 +113,15 @@ def test_the_policy_is_left_as_it_was_and_its_float32_weights_are_exported(tmp_p
     assert {parameter.dtype for parameter in policy.network.parameters()} == {torch.bfloat16}
 
 
-def test_a_failed_export_leaves_the_former_file_whole(tmp_path, monkeypatch):
+def test_a_failed_export_leaves_the_former_file_whole(tmp_path):
     path = tmp_path / "student.onnx"
     path.write_bytes(b"former")
 
-    def no_space(source, target):
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr("learners.export.onnx_export.os.replace", no_space)
-    with pytest.raises(OSError, match="no space"):
+    (tmp_path / "student.onnx.partial").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match="No space left on device"):
         export_onnx(policy_of("vectors"), path)
     assert path.read_bytes() == b"former"
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_exporting_again_replaces_the_file_and_another_policy_shows(tmp_path):
