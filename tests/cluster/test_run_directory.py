@@ -3,17 +3,20 @@ from pathlib import Path
 
 import pytest
 
+from cluster.detached import take_teacher_along
 from cluster.run_directory import (
     RunDirectory,
     check_new_directory,
     create_run_directory,
+    kept_teacher,
     open_run_directory,
     read_evaluation,
+    save_recipe,
     write_json,
 )
 from common.errors import ConfigError, RunDirectoryError, StorageError
 from common.storage import locate
-from tests.cartpole import load_config
+from tests.cartpole import cartpole_teacher, load_config
 
 
 def test_everything_lies_in_the_directory_under_the_documented_name(tmp_path: Path) -> None:
@@ -150,3 +153,23 @@ def test_a_run_directory_on_an_object_store(bucket: str, tmp_path: Path) -> None
         open_run_directory(f"{bucket}/runs/b", [])
     with pytest.raises(StorageError, match="there is no bucket 'no-such-bucket'; create it"):
         create_run_directory("s3://no-such-bucket/runs/a", config)
+
+
+@pytest.mark.parametrize("where", ["disk", "s3"])
+def test_a_teacher_taken_along_is_the_runs_own(
+    where: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """A detached run finds it wherever it starts again, and the recipe's own file may be gone."""
+    place = tmp_path / "run" if where == "disk" else f"{request.getfixturevalue('bucket')}/run"
+    config = load_config(tmp_path)
+    directory = create_run_directory(place, config)
+    assert kept_teacher(directory, config) is None
+    teacher = cartpole_teacher()
+    save_recipe(directory, take_teacher_along(directory, config, teacher))
+    directory, config = open_run_directory(directory.path.absolute, [])
+    assert config.teacher is not None
+    assert config.teacher.path == directory.teacher.absolute
+    kept = kept_teacher(directory, config)
+    assert kept is not None
+    assert kept.spec == teacher.spec
+    assert take_teacher_along(directory, config, kept) is config
