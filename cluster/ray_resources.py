@@ -28,11 +28,9 @@ def node_of(actor: Any) -> str | None:
     While the head is away that is unknown, and UNKNOWN is returned.
     """
     try:
-        found = ask_head(lambda: state.actors(actor_id=actor._actor_id.hex()))
+        return ask_head(lambda: _node_of(actor))
     except HeadAwayError:
         return UNKNOWN
-    # The node alone is told before there is a process, while Ray still looks for room.
-    return found["Address"]["NodeID"] if found and found["Address"]["Port"] else None
 
 
 def missing(num: int, what: str, num_cpus: float, num_gpus: float = 0.0) -> str:
@@ -124,3 +122,19 @@ def wait_patiently(
 def _free_by_node() -> list[dict[str, float]]:
     found: Any = state.available_resources_per_node()  # type: ignore[no-untyped-call]
     return list(found.values())
+
+
+def _node_of(actor: Any) -> str | None:
+    found = state.actors(actor_id=actor._actor_id.hex())
+    if not found:
+        return None
+    node, port = found["Address"]["NodeID"], found["Address"]["Port"]
+    # While Ray still looks for room, a node is told already: without a port, or with the port of
+    # the node itself, which is not yet that of a process with CPUs.
+    ports = {there["NodeID"]: there["NodeManagerPort"] for there in _nodes()}
+    return node if port not in (0, ports.get(node)) else None
+
+
+def _nodes() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return found
