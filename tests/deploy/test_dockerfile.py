@@ -155,5 +155,5 @@ def test_a_recipe_of_the_image_finds_its_teacher_there(recipe: Path) -> None:
     config = load_recipe(recipe, [])
     if config.teacher is None:
         return
-    inside = config.teacher.path.relative_to(ROOT)
+    inside = Path(config.teacher.path).relative_to(ROOT)
     assert any(inside.is_relative_to(path) for path in copied())

@@ -411,7 +411,7 @@ def test_the_job_runs_a_recipe_of_the_image_that_fits_its_cluster() -> None:
     overrides = [options[i + 1] for i, option in enumerate(options) if option == "--set"]
     config = load_recipe(recipe, overrides)
     assert config.teacher is not None
-    assert config.teacher.path.is_relative_to(DEPLOY)
+    assert Path(config.teacher.path).is_relative_to(DEPLOY)
     assert config.learner.num_gpus == 1
     groups = JOB["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     room: dict[str, float] = {"cpu": -JOB["spec"]["entrypointNumCpus"], "nvidia.com/gpu": 0}
