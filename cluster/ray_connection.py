@@ -24,7 +24,7 @@ OBJECT_STORE_BYTES = 512 * 2**20
 CONNECT_TIMEOUT_S = 10.0
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-LEFT_OUT = ("/.git", "/.venv", "/tests", "/runs", "/build", "/.ci")
+LEFT_OUT = ("/.git", "/.venv", "/runs", "/build", "/.ci")
 """Of the checkout: no actor needs them."""
 
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
