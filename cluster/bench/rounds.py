@@ -21,6 +21,10 @@ SETTLE_S = 5.0
 START_TIMEOUT_S = 180.0
 ENDLESS = 10**12
 
+WHOLE_SHARE = 4.0
+"""The whole is watched for this many times as long: the rate limiter lets training lead or lag by
+two chunks, which over a short time weighs more than the ratio that it holds to."""
+
 PART_SHARE = 15.0
 """A part works for this fraction of an end-to-end measurement, before and after each of them."""
 
@@ -49,7 +53,7 @@ def run_bench(
         teacher: its teacher.
         make_backend: starts what runs the whole; it is closed after each round.
         num_cores: cores that the whole may use.
-        seconds: of each end-to-end measurement; a part gets a part of it.
+        seconds: of each end-to-end measurement; a part gets a part of it, the whole several.
         rounds: how often everything is measured.
         with_whole: whether to run end to end, which takes most of the time, or the parts only.
         say: told what is being measured.
@@ -70,10 +74,10 @@ def run_bench(
         measured = [measure_in_turn(built, seconds / PART_SHARE)]
         backend = make_backend() if sessions else None
         try:
-            for name, (changed, figures) in sessions.items():
+            for name, (changed, share, figures) in sessions.items():
                 assert backend is not None
                 say(f"  {name}")
-                watched = _watch(changed, teacher, backend, seconds)
+                watched = _watch(changed, teacher, backend, seconds * share)
                 for figure, value in figures(watched).items():
                     whole.setdefault(figure, []).append(value)
                 measured.append(measure_in_turn(built, seconds / PART_SHARE))
@@ -88,8 +92,8 @@ def run_bench(
 
 def _sessions(
     config: RunConfig, num_cores: int
-) -> dict[str, tuple[Preparation, Callable[["_Window"], dict[str, float]]]]:
-    """Return what runs end to end, and the figures that each gives."""
+) -> dict[str, tuple[Preparation, float, Callable[["_Window"], dict[str, float]]]]:
+    """Return what runs end to end, for how many measurements' time, and the figures it gives."""
 
     def changed(samples_per_insert: float, num_env_runners: int) -> Preparation:
         replay = config.replay.model_copy(update={"samples_per_insert": samples_per_insert})
@@ -101,21 +105,25 @@ def _sessions(
     r, runners = config.replay.samples_per_insert, config.actors.num_env_runners
     split = max(1, num_cores - 1)
     return {
-        "the whole": (changed(r, runners), _road_figures),
+        "the whole": (changed(r, runners), WHOLE_SHARE, _road_figures),
         "env runners with an idle learner": (
             changed(IDLE, runners),
+            1.0,
             lambda w: {"collectors_alone_per_s": w.inserted / w.seconds},
         ),
         "a learner with more data than it can take": (
             changed(HUNGRY, runners),
+            1.0,
             lambda w: {"data_wait": w.learner_wait_s / w.seconds},
         ),
         "the whole, one core for the learner": (
             changed(r, split),
+            1.0,
             lambda w: {"split_transitions_per_s": w.env_steps / w.seconds},
         ),
         "these env runners with an idle learner": (
             changed(IDLE, split),
+            1.0,
             lambda w: {"split_collectors_alone_per_s": w.inserted / w.seconds},
         ),
     }
