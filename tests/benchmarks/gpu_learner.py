@@ -74,7 +74,7 @@ def learner_step(args: argparse.Namespace, layout: Layout, compiled: bool) -> Ca
     chunk = decode(encode(random_chunk(rng, 64, args.chunk // 64)))
 
     def receive() -> None:
-        learner.receive(FeedItem(epoch="", granted=0, first_chunk=received[0], chunks=[chunk]))
+        learner.receive(FeedItem(granted=0, chunks=[chunk]))
         received[0] += 1
 
     received = [0]

@@ -72,10 +72,10 @@ def make_learner(
     )
 
 
-def item(*chunks: TrajectoryChunk, steps: int = 0, first: int = 0, size: int = 2) -> FeedItem:
+def item(*chunks: TrajectoryChunk, steps: int = 0, size: int = 2) -> FeedItem:
     """Return chunks and this rank's share of the samples of some steps."""
     granted = steps * BATCH // size
-    return FeedItem(epoch="a", granted=granted, first_chunk=first, chunks=list(chunks))
+    return FeedItem(granted=granted, chunks=list(chunks))
 
 
 def weights_of(learner: Learner) -> Weights:
@@ -191,9 +191,9 @@ class Run:
 
 
 def uneven(ranks: Ranks, folder: Path) -> dict[str, Any]:
-    plenty: list[FeedItem | None] = [item(make_chunk(), steps=4), item(steps=9, first=1)]
+    plenty: list[FeedItem | None] = [item(make_chunk(), steps=4), item(steps=9)]
     late: list[FeedItem | None] = [None, None, item(make_chunk(sequence=1)), None]
-    late += [item(steps=1, first=1), item(steps=2, first=1), None, item(steps=1, first=1)]
+    late += [item(steps=1), item(steps=2), None, item(steps=1)]
     run = Run(ranks, folder, [plenty, late][ranks.rank])
     came = []
     while run.learner.learner_steps < 4:
@@ -222,7 +222,7 @@ def test_a_rank_with_data_waits_for_one_without(pair: RankProcesses, tmp_path: P
 
 
 def stopped_by_the_second(ranks: Ranks, folder: Path) -> tuple[int, int, bool]:
-    items = [item(make_chunk(sequence=k), steps=1, first=k) for k in range(50)]
+    items = [item(make_chunk(sequence=k), steps=1) for k in range(50)]
     run = Run(ranks, folder, list(items))
     while not run.trainer.stopped:
         run.trainer.run_once(0.0, stop=ranks.rank == 1 and run.learner.learner_steps == 3)
@@ -243,7 +243,7 @@ def resumed_and_gone_on(
     ranks: Ranks, folder: Path
 ) -> tuple[Weights, Weights, list[Any], list[Any]]:
     chunks = [make_chunk(sequence=2 * k + ranks.rank) for k in range(3)]
-    run = Run(ranks, folder, [item(*chunks, steps=3), item(steps=3, first=3)])
+    run = Run(ranks, folder, [item(*chunks, steps=3), item(steps=3)])
     run.trainer.run_once(0.0)
     run.trainer.save()
     run.trainer.wait_until_saved()
@@ -275,7 +275,7 @@ def restored(ranks: Ranks, folder: Path) -> tuple[Weights, Weights, int]:
     run = Run(
         ranks,
         folder,
-        [item(make_chunk(), steps=2), item(steps=1, first=1), item(poison, steps=2, first=1)],
+        [item(make_chunk(), steps=2), item(steps=1), item(poison, steps=2)],
         max_bad_steps=2,
     )
     run.trainer.run_once(0.0)

@@ -16,7 +16,7 @@ from tests.learners.training import BATCH, Run, item, same
 def poison(*, steps: int) -> FeedItem:
     """Return a chunk of NaN labels that drives all others out of the window."""
     labels = np.full((30, 3, NUM_ACTIONS), np.nan, np.float16)
-    return item(make_chunk(num_steps=30, teacher_dist_inputs=labels), steps=steps, first=100)
+    return item(make_chunk(num_steps=30, teacher_dist_inputs=labels), steps=steps)
 
 
 def test_the_first_version_is_the_student_before_its_first_step(tmp_path: Path):
@@ -45,7 +45,7 @@ def test_a_run_ends_with_its_transitions(tmp_path: Path):
     first, second = (
         make_chunk(sequence=number, num_steps=50, num_envs=2, end_share=0.0) for number in range(2)
     )
-    run = Run(tmp_path, item(first), item(second, first=1))
+    run = Run(tmp_path, item(first), item(second))
     run.trainer.run_once(0.0)
     assert not run.trainer.finished
     run.trainer.run_once(0.0)

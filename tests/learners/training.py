@@ -38,8 +38,8 @@ class ListFeed:
         self.closed = True
 
 
-def item(*chunks: TrajectoryChunk, steps: int = 0, first: int = 0) -> FeedItem:
-    return FeedItem(epoch="a", granted=steps * BATCH, first_chunk=first, chunks=list(chunks))
+def item(*chunks: TrajectoryChunk, steps: int = 0) -> FeedItem:
+    return FeedItem(granted=steps * BATCH, chunks=list(chunks))
 
 
 class Run:
