@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
 from common.trajectory import TrajectoryChunk
 from common.weights import PolicyWeights
 from learners.config import LearnerConfig
-from learners.feed import FeedItem, State
+from learners.feed import FeedItem
 from learners.learner import Learner
 from learners.objectives import ObjectiveConfig
 from learners.ranks import ALONE, Ranks, Report, merged
@@ -21,10 +20,10 @@ from learners.trainer import Trainer
 from tests.builders import NUM_ACTIONS, Kind, make_chunk, make_policy
 from tests.checkpoints import newest_state
 from tests.learners.rank_processes import RankProcesses
+from tests.learners.training import ListFeed, Weights, same
 
 BATCH = 16
 STEPS = 6
-Weights = dict[str, npt.NDArray[Any]]
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +79,6 @@ def item(*chunks: TrajectoryChunk, steps: int = 0, size: int = 2) -> FeedItem:
 
 def weights_of(learner: Learner) -> Weights:
     return dict(learner.weights(0).arrays)
-
-
-def same(a: Weights, b: Weights) -> bool:
-    return all(np.array_equal(a[name], b[name]) for name in a)
 
 
 def shared_batches(ranks: Ranks, kind: Kind, config: dict[str, Any]) -> tuple[Weights, Any]:
@@ -150,27 +145,6 @@ def test_nan_on_one_rank_skips_the_step_on_all(pair: RankProcesses) -> None:
     assert not same(skipped, last)
 
 
-class ScriptedFeed:
-    """Gives prepared items, and nothing where None stands."""
-
-    def __init__(self, items: list[FeedItem | None]) -> None:
-        self.items = items
-        self.reads = 0
-
-    def get(self, timeout_s: float) -> FeedItem | None:
-        self.reads += 1
-        return self.items.pop(0) if self.items else None
-
-    def open(self, states: list[State] | None = None) -> None:
-        pass
-
-    def states(self) -> list[State]:
-        return []
-
-    def close(self) -> None:
-        pass
-
-
 class Run:
     """A trainer on one rank."""
 
@@ -178,7 +152,7 @@ class Run:
         self, ranks: Ranks, folder: Path, items: list[FeedItem | None], **config: Any
     ) -> None:
         self.published: list[PolicyWeights] = []
-        self.feed = ScriptedFeed(items)
+        self.feed = ListFeed(*items)
         values = {"publish_interval_steps": 2, "checkpoint_interval_s": 1e9} | config
         self.learner = make_learner(ranks, **values)
         self.trainer = Trainer(

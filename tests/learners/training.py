@@ -1,9 +1,10 @@
-"""A trainer whose feed is prepared, for the tests of its loop and of its checkpoints."""
+"""A trainer whose feed is prepared, for the tests of its loop, its checkpoints and its ranks."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from common.trajectory import TrajectoryChunk
@@ -16,20 +17,23 @@ from learners.trainer import Trainer
 from tests.builders import make_policy
 
 BATCH = 8
+Weights = dict[str, npt.NDArray[Any]]
 
 
 class ListFeed:
-    """Gives prepared items."""
+    """Gives prepared items, and nothing where None stands."""
 
-    def __init__(self, *items: FeedItem) -> None:
+    def __init__(self, *items: FeedItem | None) -> None:
         self.items = list(items)
-        self.opened = self.closed = False
+        self.reads = 0
+        self.closed = False
 
     def get(self, timeout_s: float) -> FeedItem | None:
+        self.reads += 1
         return self.items.pop(0) if self.items else None
 
     def open(self, states: list[State] | None = None) -> None:
-        self.opened = True
+        pass
 
     def states(self) -> list[State]:
         return []
@@ -85,9 +89,9 @@ class Run:
     def versions(self) -> list[int]:
         return [weights.version for weights in self.published]
 
-    def weights(self) -> dict[str, np.ndarray]:
+    def weights(self) -> Weights:
         return dict(self.learner.weights(0).arrays)
 
 
-def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+def same(a: Weights, b: Weights) -> bool:
     return all(np.array_equal(a[name], b[name]) for name in a)
