@@ -235,7 +235,7 @@ def _time_training(
         changes["replay"] = config.replay.model_copy(update={"window": 2 * _WINDOW * _STACK_ROOM})
         trained = policy_from_bytes(*policy_to_bytes(student))
         learner = build_learner(config.model_copy(update=changes), trained, teacher.spec.dist)
-        learner.receive(FeedItem(epoch="", granted=0, first_chunk=0, chunks=[chunk]))
+        learner.receive(FeedItem(granted=0, chunks=[chunk]))
         steps[name] = learner.step
     return {
         name: seconds / batch_size for name, seconds in time_in_turn(steps, seconds=SECONDS).items()
