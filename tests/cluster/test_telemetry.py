@@ -14,7 +14,7 @@ from cluster.run_directory import RunDirectory
 from cluster.session import Snapshot
 from cluster.spool import Spool
 from cluster.telemetry import FEWEST_EPISODES, RATE_WINDOW_S, RECENT_EPISODES, Metrics, Telemetry
-from common.trajectory import STUDENT, TEACHER
+from common.trajectory import STUDENT, TEACHER, Life
 from tests.cluster.snapshots import COLLECTOR, SHARD, SNAPSHOT, TRAINER
 from tests.disk import FULL, needs_full
 
@@ -83,11 +83,19 @@ def test_every_figure_has_its_name(recorder: Recorder) -> None:
             replace(
                 SHARD, inserted=100, sampled=192, transitions=80, num_bytes=4_000, duplicates=1
             ),
-            replace(SHARD, inserted=110, sampled=200, transitions=90, num_bytes=4_500),
+            replace(
+                SHARD,
+                inserted=110,
+                sampled=200,
+                transitions=90,
+                num_bytes=4_500,
+                unseen={Life(0, 0): 30, Life(1, 0): 6},
+            ),
         ),
         restarts={"env_runner": 1, "learner": 1},
         finished=False,
         env_runners_wanted=3,
+        collected=300,
         lost=64,
     )
     assert recorder.after(0.0, snapshot) == {
@@ -106,7 +114,9 @@ def test_every_figure_has_its_name(recorder: Recorder) -> None:
         "replay/bytes": 8_500,
         "replay/bytes_per_transition": 50.0,
         "replay/duplicates": 1,
+        "replay/unseen": 36,
         "actor/env_runners": 2,
+        "actor/env_steps": 300,
         "actor/policy_lag_versions": 3,
         "actor/env_runners_wanted": 3,
         "cluster/restarts": 2,
