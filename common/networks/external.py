@@ -71,7 +71,7 @@ class ExternalNetwork(PolicyNetwork):
         scaled = observation if scale == 1.0 else observation * scale
         given = scaled.to("cpu", getattr(torch, self.spec.input_dtype)).contiguous()
         size = self.spec.batch_size or max(1, len(given))
-        parts = [self._ask(program, part, size) for part in given.split(size)]
+        parts = [self._ask(program, part, size) for part in torch.split(given, size)]
         values = [part.value for part in parts if part.value is not None]
         return NetworkOutput(
             torch.cat([part.dist_inputs for part in parts]).to(observation.device),

@@ -46,7 +46,9 @@ def open_onnx(content: bytes) -> OnnxProgram:
     """
     from onnx import TensorProto, load_model_from_string
 
-    weights = load_model_from_string(content).graph.initializer
+    graph = load_model_from_string(content).graph
+    constants = [node.attribute[0].t for node in graph.node if node.op_type == "Constant"]
+    weights = [tensor for tensor in (*graph.initializer, *constants) if tensor.dims]
     if any(weight.data_location == TensorProto.EXTERNAL for weight in weights):
         raise PolicyFileError(
             "its weights lie in other files; write it as one file "

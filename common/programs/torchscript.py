@@ -34,5 +34,7 @@ def open_torchscript(content: bytes) -> TorchScriptProgram:
     with warnings.catch_warnings():
         # torch advises authors of new programs against TorchScript.
         warnings.filterwarnings("ignore", r".*torch\.jit\.\w+` is", DeprecationWarning)
-        module = torch.jit.load(io.BytesIO(content), map_location="cpu")
+        module = torch.jit.load(  # type: ignore[no-untyped-call]  # torch's stubs lack it
+            io.BytesIO(content), map_location="cpu"
+        )
     return TorchScriptProgram(module.eval())

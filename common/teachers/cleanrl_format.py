@@ -47,11 +47,13 @@ def is_cleanrl(path: Path) -> bool:
     """Tell whether a file is a zip as `torch.save` writes it, of data and no program."""
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+            members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return False
-    last = {name.rpartition("/")[2] for name in names}
-    return "data.pkl" in last and "constants.pkl" not in last
+    last = {member.filename.rpartition("/")[2] for member in members}
+    # In a truncated zip with such a file inside, that file's own directory is found, further in.
+    whole = any(member.header_offset == 0 for member in members)
+    return whole and "data.pkl" in last and "constants.pkl" not in last
 
 
 def load_cleanrl(path: Path) -> Policy:
@@ -87,7 +89,7 @@ def _read(path: Path) -> State:
         raise _damaged(path, error) from None
     if isinstance(loaded, dict):
         _refuse_foreign(path, loaded)
-    return plain_state(loaded, name=str(path))
+    return plain_state(loaded, name=f"{path}: what it holds")
 
 
 def _damaged(path: Path, error: Exception) -> PolicyFileError:

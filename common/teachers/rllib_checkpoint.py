@@ -5,14 +5,16 @@ A checkpoint is a folder of folders, each with what one part of RLlib saved: an 
 from). What they mean is for `common.teachers.rllib_format`.
 """
 
+import collections
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from common.errors import PolicyFileError
-from common.teachers.inert_pickle import Forbidden, Inert, read_arrays, read_inert
+from common.teachers.safe_pickle import NUMPY_ARRAYS, Inert, Names, read_pickle
 from common.teachers.torch_state import State, plain_state
 
 STATE_FILE = "module_state.pkl"
@@ -33,6 +35,36 @@ _PLAIN_CONNECTORS = {
 """What RLlib does to every observation, and what leaves its numbers as they are."""
 
 
+class InertObject(Inert):
+    """Stands for an object of a class of RLlib's or Gymnasium's, and knows which."""
+
+    origin = ""
+    """Of the class, as `module.name`."""
+
+    def __new__(cls, *arguments: Any, **named: Any) -> "InertObject":
+        """Make one as a pickle does, without `__init__`."""
+        made = super().__new__(cls)
+        made.attributes = {}
+        return made
+
+    def __call__(self, *arguments: Any, **named: Any) -> "InertObject":
+        """Do nothing, where the pickle takes it for a function."""
+        return self
+
+
+class _EveryName(dict[tuple[str, str], Any]):
+    """Lets a pickle name whatever it likes, which does nothing."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: tuple[str, str]) -> type[InertObject]:
+        return type("InertObject", (InertObject,), {"origin": ".".join(name)})
+
+
+_ARRAYS: Names = {("collections", "OrderedDict"): collections.OrderedDict, **NUMPY_ARRAYS}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RLModuleFiles:
     """What is read from an RLModule's folder."""
@@ -45,8 +77,8 @@ class RLModuleFiles:
     """The tensors by name, float32, on the CPU."""
     model_config: dict[str, Any]
     """RLlib's model configuration, the algorithm's additions included."""
-    observation_space: Inert
-    action_space: Inert
+    observation_space: InertObject
+    action_space: InertObject
 
     def refusal(self, text: str) -> PolicyFileError:
         """Return an error that names the checkpoint."""
@@ -82,27 +114,32 @@ def read_rl_module(path: Path) -> RLModuleFiles:
     state = _read_state(folder)
     class_name, arguments = _read_arguments(folder)
     config = arguments.get("model_config")
-    spaces = [arguments.get(name) for name in ("observation_space", "action_space")]
-    if isinstance(config, Inert):
+    observation, action = arguments.get("observation_space"), arguments.get("action_space")
+    if isinstance(config, InertObject):
         config = config.attributes
-    if not isinstance(config, dict) or not all(isinstance(space, Inert) for space in spaces):
+    if not (
+        isinstance(config, dict)
+        and isinstance(observation, InertObject)
+        and isinstance(action, InertObject)
+    ):
         raise PolicyFileError(
             f"{folder / _ARGUMENTS_FILE}: does not tell spaces and model config; save the "
             f"checkpoint with Ray 2.40 or newer"
         )
-    return RLModuleFiles(path, class_name, state, config, *spaces)
+    return RLModuleFiles(path, class_name, state, config, observation, action)
 
 
 def _module_folders(path: Path) -> list[Path]:
     """Return the folders of RLModules, by the first way that leads to any."""
     for way in _WAYS:
         folder = path / way
-        if _is_module(folder):
-            return [folder]
         if not folder.is_dir():
             continue
+        # The folder of several modules has a state of its own, without arrays.
         if found := sorted(inner for inner in folder.iterdir() if _is_module(inner)):
             return found
+        if _is_module(folder):
+            return [folder]
     return []
 
 
@@ -130,26 +167,17 @@ def _read_state(folder: Path) -> State:
             f"{folder / _MSGPACK_STATE_FILE}: msgpack is not supported; save the checkpoint "
             f"without use_msgpack"
         )
-    try:
-        loaded = read_arrays(_content(file))
-    except Forbidden as error:
-        raise PolicyFileError(
-            f"{file}: holds {error} beside arrays, which could run code when read; get the teacher "
-            f"from a source that you trust"
-        ) from None
-    # Damage can make the reader fail in any way.
-    except Exception as error:
-        raise _damaged(file, error) from None
+    loaded = read_pickle(_content(file), allowed=_ARRAYS, source=str(file))
     if isinstance(loaded, dict):
-        loaded = {name: _tensor(array) for name, array in loaded.items()}
+        loaded = {name: as_tensor(array) for name, array in loaded.items()}
     return plain_state(loaded, name=str(file))
 
 
-def _tensor(array: Any) -> Any:
+def as_tensor(array: Any) -> Any:
     """Return an array as a tensor, and everything else as it is."""
     try:
-        return torch.tensor(array)
-    except (TypeError, ValueError, RuntimeError):
+        return torch.tensor(np.asarray(array))
+    except Exception:  # an array may be of anything, and its parts too
         return array
 
 
@@ -160,22 +188,18 @@ def _read_arguments(folder: Path) -> tuple[str, dict[str, Any]]:
         raise PolicyFileError(
             f"{file}: missing; it tells what the weights are, so put it beside {STATE_FILE}"
         )
+    tree = read_pickle(_content(file), allowed=_EveryName(NUMPY_ARRAYS), source=str(file))
     try:
-        tree = read_inert(_content(file))
         made_by, (_, keywords) = tree["class"], tree["ctor_args_and_kwargs"]
         origin: str = made_by.origin
         return origin.rpartition(".")[2], dict(keywords)
-    # Damage can make the reader fail in any way.
-    except Exception as error:
-        raise _damaged(file, error) from None
+    except (AttributeError, LookupError, TypeError, ValueError):
+        raise PolicyFileError(
+            f"{file}: does not tell a class and its arguments; fetch it again"
+        ) from None
 
 
 def _content(file: Path) -> bytes:
     if (size := file.stat().st_size) > _MAX_BYTES:
-        raise ValueError(f"{size} bytes, more than a teacher may have")
+        raise PolicyFileError(f"{file}: {size} bytes, more than a teacher may have")
     return file.read_bytes()
-
-
-def _damaged(file: Path, error: Exception) -> PolicyFileError:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return PolicyFileError(f"{file}: damaged or not of RLlib's ({reason:.200}); fetch it again")

@@ -13,8 +13,12 @@ import torch
 from common.networks.mlp import MLPSpec
 from common.policies.policy import Policy, policy_from_state
 from common.policies.spec import ObservationSpec, PolicySpec
-from common.teachers.inert_pickle import Inert
-from common.teachers.rllib_checkpoint import RLModuleFiles, read_rl_module
+from common.teachers.rllib_checkpoint import (
+    InertObject,
+    RLModuleFiles,
+    as_tensor,
+    read_rl_module,
+)
 from common.teachers.torch_state import State, layers_as, renamed, sequence, widths
 
 _ACTOR_CRITICS = {
@@ -95,25 +99,28 @@ def _refuse_unsupported(files: RLModuleFiles) -> None:
 
 def _observation(files: RLModuleFiles) -> ObservationSpec:
     space = files.observation_space
-    shape, dtype = space.attributes.get("_shape"), space.attributes.get("dtype")
-    if _kind(space) != "Box" or not isinstance(shape, tuple) or not isinstance(dtype, np.dtype):
+    shape = space.attributes.get("_shape")
+    if _kind(space) != "Box" or not isinstance(shape, tuple):
         raise files.refusal(f"{_kind(space)} observations are not supported; {_SUPPORTED}")
     if len(shape) != 1:
         raise files.refusal(
             f"observations of shape {shape} are not supported (RLlib's convolutions pad their "
             f"input and take channels last); {_SUPPORTED}"
         )
-    return ObservationSpec(shape=shape, dtype="uint8" if dtype == np.uint8 else "float32")
+    low = as_tensor(space.attributes.get("low"))
+    is_bytes = isinstance(low, torch.Tensor) and low.dtype == torch.uint8
+    return ObservationSpec(shape=shape, dtype="uint8" if is_bytes else "float32")
 
 
 def _num_actions(files: RLModuleFiles) -> int:
     space = files.action_space
-    if _kind(space) != "Discrete" or int(space.attributes.get("start", 0)) != 0:
+    start, count = (space.attributes.get(name, 0) for name in ("start", "n"))
+    if _kind(space) != "Discrete" or start != 0 or not isinstance(count, int | np.integer):
         raise files.refusal(f"{_kind(space)} actions are not supported; {_SUPPORTED}")
-    return int(space.attributes["n"])
+    return int(count)
 
 
-def _kind(space: Inert) -> str:
+def _kind(space: InertObject) -> str:
     return space.origin.rpartition(".")[2]
 
 
@@ -177,7 +184,9 @@ def _merged(tensors: State, num_shared: int) -> State:
         ]
         # The first layers of both streams see the same features, later ones only their own.
         weights = [weight for weight, _ in pair]
-        merged[f"{name}.weight"] = torch.cat(weights) if index == 0 else torch.block_diag(*weights)
+        merged[f"{name}.weight"] = (
+            torch.cat(weights) if index == 0 else torch.block_diag(*weights)  # type: ignore[no-untyped-call]  # torch's stubs lack it
+        )
         merged[f"{name}.bias"] = torch.cat([bias for _, bias in pair])
     advantage, value = tensors["head.weight"], tensors["value_head.weight"]
     centred = advantage - advantage.mean(0, keepdim=True)

@@ -104,7 +104,8 @@ def _with_mean_quantiles(archive: SB3Archive) -> SB3Archive:
                 f"tensor {name} has {len(state[name])} rows, which are no quantiles of {told} "
                 f"actions; give an unmodified file"
             )
-        state[name] = state[name].unflatten(0, (-1, num_actions)).mean(0)
+        rows = state[name].shape[1:]
+        state[name] = state[name].reshape(-1, num_actions, *rows).mean(0)
     return archive
 
 

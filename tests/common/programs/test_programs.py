@@ -1,4 +1,5 @@
 import io
+from collections import namedtuple
 
 import numpy as np
 import pytest
@@ -88,6 +89,7 @@ def test_outputs_get_names() -> None:
     assert named_outputs(a) == {"0": a}
     assert named_outputs((a, None, b)) == {"0": a, "2": b}
     assert named_outputs({"q": a, "state": 3}) == {"q": a}
-    assert named_outputs(torch.max(torch.zeros(2, 2), dim=1)).keys() == {"values", "indices"}
+    pair = namedtuple("pair", ["logits", "value"])
+    assert named_outputs(pair(a, b)) == {"logits": a, "value": b}
     with pytest.raises(TypeError, match="it returns str"):
         named_outputs("nothing")

@@ -225,8 +225,8 @@ def space(name: str, value: gymnasium.Space[Any]) -> Callable[[Path], None]:
         (with_two_modules, "holds several policies (default_policy, other_policy)"),
         (with_msgpack, "save the checkpoint without use_msgpack"),
         (without_arguments, "class_and_ctor_args.pkl: missing"),
-        (truncated("module_state.pkl"), "module_state.pkl: damaged or not of RLlib's"),
-        (truncated(ARGUMENTS), "class_and_ctor_args.pkl: damaged or not of RLlib's"),
+        (truncated("module_state.pkl"), "module_state.pkl: not a readable pickle"),
+        (truncated(ARGUMENTS), "class_and_ctor_args.pkl: not a readable pickle"),
         (model_config(use_lstm=True), "recurrent teachers are not supported yet"),
         (model_config(fcnet_use_layernorm=True), "layer normalisation is not supported"),
         (model_config(num_atoms=51), "distributional Q-values (num_atoms = 51)"),
@@ -279,12 +279,15 @@ def _ray() -> Iterator[None]:
 def test_the_checkpoint_of_an_algorithm_that_has_trained(algorithm: Any, tmp_path: Path) -> None:
     from learners.rllib_teacher import running_algorithm
 
+    settings: dict[str, Any] = {
+        "ppo": PpoConfig(batch_size=128, minibatch_size=64, num_epochs=1),
+        "dqn": DqnConfig(batch_size=16, learning_starts=50, training_intensity=1.0),
+    }
     config = TeachConfig(
         algorithm=algorithm,
         hidden=(16, 8),
         total_env_steps=200,
-        ppo=PpoConfig(batch_size=128, minibatch_size=64, num_epochs=1),
-        dqn=DqnConfig(batch_size=16, learning_starts=50, training_intensity=1.0),
+        **{algorithm: settings[algorithm]},
     )
     spec = teacher_spec(config, env_id="CartPole-v1", env_kwargs={}, name="teacher")
     with running_algorithm(config, spec) as trained:

@@ -86,6 +86,25 @@ def test_a_q_network_takes_the_online_weights(tmp_path: Path, observations: np.n
     assert_outputs(path, observations, tower(state, ["q_net.q_net.4"], features, identity), None)
 
 
+def test_a_quantile_network_gives_its_mean(tmp_path: Path, observations: np.ndarray) -> None:
+    state = layers(
+        1,
+        quantile_net__quantile_net__0=(7, 5),
+        quantile_net__quantile_net__2=(6, 7),
+        quantile_net__quantile_net__4=(4 * 3, 6),
+        quantile_net_target__quantile_net__0=(7, 5),
+    )
+    path = write(tmp_path, state)
+    spec = load_teacher(path).spec
+    assert spec.network == MLPSpec(hidden=(7, 6), activation="relu")
+    assert (spec.num_actions, spec.dist, spec.has_value) == (3, "q_values", False)
+    assert spec.provenance["algorithm"] == "QR-DQN"
+    hidden = ["quantile_net.quantile_net.0", "quantile_net.quantile_net.2"]
+    features = tower(state, hidden, observations, relu)
+    quantiles = tower(state, ["quantile_net.quantile_net.4"], features, identity)
+    assert_outputs(path, observations, quantiles.reshape(-1, 4, 3).mean(1), None)
+
+
 def test_layers_that_actor_and_critic_share(tmp_path: Path, observations: np.ndarray) -> None:
     state = layers(
         4,
@@ -204,6 +223,7 @@ ZOO = {
     "ppo/LunarLander-v2": ("PPO", "logits", (64, 64), (64, 64), "tanh"),
     "dqn/CartPole-v1": ("DQN", "q_values", (256, 256), None, "relu"),
     "dqn/LunarLander-v2": ("DQN", "q_values", (256, 256), None, "relu"),
+    "qrdqn/CartPole-v1": ("QR-DQN", "q_values", (256, 256), None, "relu"),
 }
 
 
@@ -222,7 +242,7 @@ def test_zoo_teachers(shared_teachers: Path, name: str) -> None:
     assert spec.environment == {"family": "gymnasium", "id": Path(name).name}
 
 
-@pytest.mark.parametrize("name", ["a2c/CartPole-v1", "ppo/CartPole-v1", "dqn/CartPole-v1"])
+@pytest.mark.parametrize("name", [name for name in ZOO if name.endswith("CartPole-v1")])
 def test_zoo_teachers_play_as_well_as_they_were_measured(shared_teachers: Path, name: str) -> None:
     network = load_teacher(zoo_zip(shared_teachers, name)).network
     environment = gymnasium.make("CartPole-v1")

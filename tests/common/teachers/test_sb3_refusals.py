@@ -59,7 +59,14 @@ def space(name: str, shape: list[int]) -> dict[str, Any]:
     [
         (actor_critic() | {"log_std": torch.zeros(3)}, {}, "continuous actions are not supported"),
         (layers(0, actor__mu=(3, 5)), {}, "SAC, TD3, DDPG"),
-        (layers(0, quantile_net__quantile_net__0=(3, 5)), {}, "QR-DQN is not supported"),
+        (layers(0, quantile_net__quantile_net__0=(3, 5)), {}, "without hidden layers"),
+        (layers(0, quantile_net__quantile_net__0=(7, 5)), {}, "no quantiles of 3 actions"),
+        (
+            layers(0, quantile_net__quantile_net__0=(6, 5)),
+            {"action_space": {}},
+            "no quantiles of None actions",
+        ),
+        (layers(0, quantile_net__x=(3, 5)), {}, "tensor q_net.q_net.0.weight is missing"),
         (layers(0, lstm_actor__x=(3, 5)), {}, "recurrent teachers are not supported yet"),
         (layers(0, encoder__0=(3, 5)), {}, "unknown algorithm (tensor encoder.0.weight)"),
         (actor_critic() | layers(0, encoder__0=(3, 5)), {}, "encoder.0.weight of policy.pth is"),
@@ -128,10 +135,9 @@ def test_weights_that_are_no_numbers(tmp_path: Path) -> None:
         ("ppo/LunarLanderContinuous-v2", "continuous actions are not supported"),
         ("ppo/Pendulum-v1", "continuous actions are not supported"),
         ("sac/Pendulum-v1", "teachers for continuous actions (SAC"),
-        ("qrdqn/CartPole-v1", "QR-DQN is not supported"),
     ],
 )
 def test_other_zoo_teachers_are_refused(shared_teachers: Path, name: str, complaint: str) -> None:
     message = refusal(zoo_zip(shared_teachers, name))
     assert complaint in message
-    assert "supported are PPO, A2C and DQN" in message
+    assert "supported are PPO, A2C, DQN and QR-DQN" in message
