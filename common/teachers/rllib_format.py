@@ -178,16 +178,15 @@ def _merged(tensors: State, num_shared: int) -> State:
     merged = {name: tensor for name, tensor in tensors.items() if name.startswith("layers.")}
     for index in range(len(sequence(tensors, "value"))):
         name = f"layers.{num_shared + index}"
-        pair = [
-            (tensors[f"{part}.weight"], tensors[f"{part}.bias"])
-            for part in (name, f"value.{index}")
-        ]
+        weights = [tensors[f"{part}.weight"] for part in (name, f"value.{index}")]
+        biases = [tensors[f"{part}.bias"] for part in (name, f"value.{index}")]
         # The first layers of both streams see the same features, later ones only their own.
-        weights = [weight for weight, _ in pair]
-        merged[f"{name}.weight"] = (
-            torch.cat(weights) if index == 0 else torch.block_diag(*weights)  # type: ignore[no-untyped-call]  # torch's stubs lack it
-        )
-        merged[f"{name}.bias"] = torch.cat([bias for _, bias in pair])
+        if index == 0:
+            merged[f"{name}.weight"] = torch.cat(weights)
+        else:
+            joined = torch.block_diag(*weights)  # type: ignore[no-untyped-call]  # not in the stubs
+            merged[f"{name}.weight"] = joined
+        merged[f"{name}.bias"] = torch.cat(biases)
     advantage, value = tensors["head.weight"], tensors["value_head.weight"]
     centred = advantage - advantage.mean(0, keepdim=True)
     bias = tensors["head.bias"]
