@@ -10,6 +10,7 @@ from cluster.detached import take_teacher_along
 from cluster.local_backend import LocalBackend
 from cluster.prepare import prepare
 from cluster.run_directory import RunDirectory, kept_teacher, read_evaluation
+from cluster.session import Backend
 from common.errors import MismatchError, PolicyFileError
 from common.networks.external import ExternalSpec
 from learners.export import export_onnx
@@ -76,6 +77,13 @@ def test_programs_of_torch_go_through_a_run(runtime: str, tmp_path: Path) -> Non
     overrides = ["total_env_steps=2_000", "teacher.trust=true"]
     config = load_recipe(recipe_for(tmp_path, runtime), overrides)
     assert run(config, tmp_path / "run", LocalBackend()).finished
+
+
+@pytest.mark.ray
+def test_a_trusted_program_travels_to_actors(tmp_path: Path, ray_backend: Backend) -> None:
+    overrides = ["total_env_steps=2_000", "teacher.trust=true"]
+    config = load_recipe(recipe_for(tmp_path, "torchscript"), overrides)
+    assert run(config, tmp_path / "run", ray_backend).finished
 
 
 def test_a_program_is_taken_along_and_needs_its_file_no_more(tmp_path: Path) -> None:
