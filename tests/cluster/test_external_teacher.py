@@ -80,6 +80,7 @@ def test_programs_of_torch_go_through_a_run(runtime: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_trusted_program_travels_to_actors(tmp_path: Path, ray_backend: Backend) -> None:
     overrides = ["total_env_steps=2_000", "teacher.trust=true"]
     config = load_recipe(recipe_for(tmp_path, "torchscript"), overrides)
