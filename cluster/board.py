@@ -24,7 +24,7 @@ ENDED: frozenset[Phase] = frozenset({"finished", "stopped", "failed"})
 LINES_KEPT = 50
 """Last lines that a run said."""
 
-SILENT_S = 120.0
+SILENT_S = 60.0
 """A run that reports nothing for so long is taken for dead."""
 
 ENDED_KEPT = 100

@@ -14,13 +14,13 @@ from typing import Any
 
 import ray
 
-from cluster.board import SILENT_S, Phase, RunStatus
+from cluster.board import Phase, RunStatus
 from cluster.config import RunConfig
 from cluster.control import BoardReporter, Control
 from cluster.controller import Controller
 from cluster.prepare import prepare
 from cluster.ray_backend import RayBackend
-from cluster.ray_board import NAMESPACE, BoardClient, BoardLink, ask, open_board
+from cluster.ray_board import NAMESPACE, BoardClient, BoardLink, open_board, take_name
 from cluster.ray_errors import one_line
 from cluster.run_directory import RunDirectory, kept_teacher, open_run_directory
 from common.errors import RunFailedError
@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 MAX_RESTARTS = 10
 """Of the controller, before the run is given up."""
+
+START_TIMEOUT_S = 120.0
 
 
 class DetachedRun:
@@ -107,13 +109,16 @@ def launch(status: RunStatus) -> None:
         RunFailedError: the run does not start.
     """
     token = uuid.uuid4().hex
-    ask(open_board().claim.remote(token, status))
+    board = open_board()
+    take_name(board, board.claim, token, status)
     _RAY_DETACHED_RUN.options(name=f"run-{token}", namespace=NAMESPACE, lifetime="detached").remote(
         status.run_dir, token
     )
-    entry = BoardClient().wait(status.name, lambda entry: entry.starts > 0, timeout_s=SILENT_S)
+    entry = BoardClient().wait(
+        status.name, lambda entry: entry.starts > 0, timeout_s=START_TIMEOUT_S
+    )
     if entry.starts == 0:
         raise RunFailedError(
-            f"{status.name}: the run did not start within {SILENT_S:g} s; see the logs of "
+            f"{status.name}: the run did not start within {START_TIMEOUT_S:g} s; see the logs of "
             f"the cluster's workers"
         )

@@ -1,5 +1,6 @@
 """The run board as a detached Ray actor, and the thread that keeps a run in touch with it."""
 
+import logging
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
-from cluster.board import Entry, RunBoard, Wanted
+from cluster.board import Entry, RunBoard, RunStatus, Wanted
 from cluster.control import Control
 from cluster.ray_errors import own_error
 from common.errors import ResourceError
@@ -22,6 +23,11 @@ BOARD = "run-board"
 
 EXCHANGE_S = 0.5
 ANSWER_TIMEOUT_S = 20.0
+
+LOOK_S = 2.0
+"""Between two looks at a run whose name is wanted; four of its reports."""
+
+logger = logging.getLogger(__name__)
 
 _RAY_BOARD: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(RunBoard)
 
@@ -138,7 +144,9 @@ class BoardLink:
         self._on_stop = on_stop
         self._closed = threading.Event()
         self._board = open_board()
-        self.former_starts: int = ask(self._board.begin.remote(self._token, control.status))
+        self.former_starts: int = take_name(
+            self._board, self._board.begin, self._token, control.status
+        )
         self._thread = threading.Thread(target=self._run, name="board-link", daemon=True)
         self._thread.start()
 
@@ -170,6 +178,36 @@ class BoardLink:
         except RayError:  # it is started again, or the head is; the next report comes soon
             return
         self._control.want(answer)
+
+
+def take_name(board: Any, take: Any, token: str, status: RunStatus) -> Any:
+    """Take a run's name, waiting for a run that had it and does not report any more.
+
+    A process that was killed cannot say that its run is over; the board takes it for dead after
+    `SILENT_S`. A run that lives reports much more often than it is looked at here.
+
+    Args:
+        board: the run board.
+        take: its method, `claim` or `begin`.
+        token: of this launch.
+        status: of this launch.
+
+    Raises:
+        ResourceError: a run of this name is going on.
+    """
+    age_s = None
+    while True:
+        try:
+            return ask(take.remote(token, status))
+        except ResourceError:
+            former, age_s = age_s, ask(board.entry.remote(status.name)).age_s
+            if former is None:
+                logger.warning(
+                    "a run named %s has not ended; it last reported %.1f s ago", status.name, age_s
+                )
+            elif age_s < former + LOOK_S:  # it reported since
+                raise
+        time.sleep(LOOK_S)
 
 
 def ask(reference: Any) -> Any:
