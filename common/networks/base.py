@@ -20,6 +20,16 @@ class NetworkOutput(NamedTuple):
     """[B, A] logits or Q-values."""
     value: torch.Tensor | None
     """[B] state values, where the network has a value head."""
+    features: torch.Tensor | None = None
+    """[B, F] last hidden layer, from which the heads read (the first head, with two towers)."""
+
+    def float32(self) -> "NetworkOutput":
+        """Return the same in float32."""
+        return NetworkOutput(
+            self.dist_inputs.float(),
+            None if self.value is None else self.value.float(),
+            None if self.features is None else self.features.float(),
+        )
 
 
 class PolicyNetwork(nn.Module):
@@ -62,6 +72,11 @@ class PolicyNetwork(nn.Module):
     def num_parameters(self) -> int:
         """Number of weights and biases."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    @abstractmethod
+    def num_features(self) -> int:
+        """F, the width of the last hidden layer."""
 
     @property
     def block(self) -> int | None:
