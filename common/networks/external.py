@@ -84,6 +84,11 @@ class ExternalNetwork(PolicyNetwork):
         count: int = self.spec.num_parameters
         return count
 
+    @property
+    def num_features(self) -> int:
+        """None: a program shows its outputs only (`objective.feature` refuses it)."""
+        return 0
+
     def first_layers(self) -> list[nn.Module]:
         """Return none: nothing can be folded into a program."""
         return []

@@ -9,7 +9,9 @@ from typing import ClassVar
 
 import torch
 
+from common.errors import MismatchError
 from common.networks import NetworkOutput
+from common.policies.spec import PolicySpec
 from learners.batch import DistillBatch
 from learners.objectives.base import Term
 from learners.objectives.schedule import NonNegative
@@ -21,6 +23,18 @@ class Feature(Term):
     needs_features: ClassVar[bool] = True
 
     weight: NonNegative = 0.01
+
+    def check_teacher(self, teacher: PolicySpec) -> None:
+        """Ask for a teacher whose layers are known.
+
+        Raises:
+            MismatchError: it is a program, of which only the outputs are seen.
+        """
+        if teacher.network.name == "external":
+            raise MismatchError(
+                f"objective.feature needs the teacher's last hidden layer, and {teacher.name} is a "
+                f"program that shows its outputs only; use objective.kl alone"
+            )
 
     def __call__(self, batch: DistillBatch, output: NetworkOutput) -> torch.Tensor:
         """Return ‖W h_S − h_T‖² of every sample, [B]; `output.features` are W h_S."""

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from common.config import validate
 from common.errors import ConfigError, MismatchError
 from common.networks import NetworkOutput
+from common.networks.external import ExternalSpec
 from common.policies.spec import PolicySpec
 from learners.objectives import Moment, ObjectiveConfig
 from learners.objectives.kl import KL
@@ -84,6 +85,9 @@ def test_outputs_that_must_be_two_things_at_once_are_refused(name: str) -> None:
 
 POLICY, CRITIC = make_spec(), make_spec(has_value=True)
 Q_TEACHER = make_spec(dist="q_values")
+PROGRAM = POLICY.model_copy(
+    update={"network": ExternalSpec(runtime="onnx", num_bytes=1, num_parameters=1, dist_inputs="0")}
+)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +95,7 @@ Q_TEACHER = make_spec(dist="q_values")
     [
         ({"q_mse": {}}, POLICY, "q_mse needs a Q-teacher, and tiny vectors gives logits"),
         ({"value": {}}, POLICY, "value needs .* has neither a value head nor Q-values"),
+        ({"feature": {}}, PROGRAM, "needs the teacher's last hidden layer"),
         (
             {"soft_policy_gradient": {"advantage": "mean"}},
             CRITIC,
