@@ -31,6 +31,7 @@ from learners.batch import DistillBatch
 from learners.config import LearnerConfig
 from learners.counting import LifeCount, ReceivedChunks
 from learners.feed import FeedItem
+from learners.likeness import likeness
 from learners.objectives import ObjectiveConfig
 from learners.optimizers import OPTIMIZERS
 from learners.ranks import ALONE, Ranks, Report
@@ -114,7 +115,7 @@ class Learner:
         self.skipped_steps = 0
         self.bad_steps_in_a_row = 0
         self.metrics: dict[str, float] = {}
-        """Running means: loss, one entry a term, greedy agreement on the training batches."""
+        """Running means: loss, one entry a term, likeness to the teacher on the batches."""
 
     def receive(self, item: FeedItem) -> None:
         """Take chunks into the window and the granted samples into the budget.
@@ -369,8 +370,7 @@ class Learner:
         )
         loss, terms, each = self._objective(batch, output)
         (loss * share).backward()  # type: ignore[no-untyped-call]
-        agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)
-        found = {"loss": loss.detach(), "agreement": agreed.float().mean(), **terms}
+        found = {"loss": loss.detach(), **likeness(batch, output), **terms}
         return {name: value * share for name, value in found.items()}, each
 
     def _inputs(self, observations: torch.Tensor) -> torch.Tensor:

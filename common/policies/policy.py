@@ -37,6 +37,7 @@ def new_policy(spec: PolicySpec, *, seed: int) -> Policy:
         torch.manual_seed(seed)
         network = _network_of(spec)
         network.initialise()
+        network.set_normalizer(spec.observation.normalizer)
         return Policy(spec, network)
 
 
@@ -70,6 +71,7 @@ def policy_from_state(
             raise PolicyFileError(f"{source}: tensor {name} has shape {given[name]}, not {shape}")
     weights = {name: _float32(name, tensor, source) for name, tensor in state.items()}
     network.load_state_dict(weights, assign=True)
+    network.set_normalizer(spec.observation.normalizer)
     return Policy(spec, network)
 
 
@@ -143,7 +145,7 @@ def _network_of(spec: PolicySpec) -> PolicyNetwork:
     return build_network(
         spec.network,
         observation_shape=spec.observation.shape,
-        num_actions=spec.num_actions,
+        num_actions=spec.num_dist_inputs,
         has_value=spec.has_value,
     )
 

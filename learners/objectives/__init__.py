@@ -3,16 +3,19 @@
 The recipe names terms as tables: `[objective.kl]`, `temperature = 1.0`.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from pydantic import model_validator
 
 from common.config import StrictModel
+from common.errors import MismatchError
 from common.networks import NetworkOutput
-from common.policies.spec import DistKind
+from common.policies.spec import DistKind, PolicySpec
 from learners.batch import DistillBatch
+from learners.objectives.action_mse import ActionMSE
 from learners.objectives.base import Term
+from learners.objectives.gaussian_kl import GaussianKL
 from learners.objectives.kl import KL
 from learners.objectives.q_mse import QMSE
 
@@ -35,6 +38,8 @@ class ObjectiveConfig(StrictModel):
 
     kl: KL | None = None
     q_mse: QMSE | None = None
+    gaussian_kl: GaussianKL | None = None
+    action_mse: ActionMSE | None = None
 
     @model_validator(mode="after")
     def _not_empty(self) -> "ObjectiveConfig":
@@ -50,9 +55,25 @@ class ObjectiveConfig(StrictModel):
         named = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: term for name, term in named.items() if term is not None}
 
-    def student_dist(self) -> DistKind:
-        """Return what the student's first output means under these terms."""
-        return "q_values" if self.q_mse is not None else "logits"
+    def student_dist(self, teacher: PolicySpec) -> DistKind:
+        """Return what the student's first output means under these terms.
+
+        Raises:
+            MismatchError: a term cannot learn from this teacher.
+        """
+        for name, term in self.terms().items():
+            if teacher.dist not in term.teachers:
+                fields = type(self).model_fields.items()
+                kinds = {other: get_args(field.annotation)[0] for other, field in fields}
+                fitting = [other for other in kinds if teacher.dist in kinds[other].teachers]
+                raise MismatchError(
+                    f"objective.{name} needs a teacher that gives {' or '.join(term.teachers)}, "
+                    f"and {teacher.name} gives {teacher.dist}; use objective."
+                    f"{' or objective.'.join(fitting)}"
+                )
+        if teacher.action_box is None:
+            return "q_values" if self.q_mse is not None else "logits"
+        return "deterministic" if self.gaussian_kl is None else teacher.dist
 
     def with_temperature(self, temperature: float) -> "ObjectiveConfig":
         """Return the same with a number in the place of `temperature = "auto"`."""

@@ -4,17 +4,22 @@ Notation: p = teacher's action distribution, π = student's, τ = temperature.
 """
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 
 from common.config import StrictModel
 from common.networks import NetworkOutput
+from common.policies.spec import DistKind
 from learners.batch import DistillBatch
 
 
 class Term(StrictModel):
     """Hyperparameters of a term; calling it computes the loss of every sample."""
+
+    teachers: ClassVar[tuple[DistKind, ...]] = ("logits", "q_values")
+    """Kinds of teachers that the term can learn from."""
 
     weight: float = Field(default=1.0, ge=0)
     """Factor in the objective's sum."""

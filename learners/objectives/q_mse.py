@@ -1,15 +1,20 @@
 """‖q_T − q_S‖², the soft-label loss for DQN students that must keep values."""
 
+from typing import ClassVar
+
 import torch
 from pydantic import Field
 
 from common.networks import NetworkOutput
+from common.policies.spec import DistKind
 from learners.batch import DistillBatch
 from learners.objectives.base import Term
 
 
 class QMSE(Term):
     """Mean over actions of the squared error of the Q-values."""
+
+    teachers: ClassVar[tuple[DistKind, ...]] = ("q_values",)
 
     huber_delta: float | None = Field(default=None, gt=0)
     """Where given, errors beyond it count linearly (Huber), in units of the scaled error."""
