@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numpy._core.multiarray import _reconstruct, scalar
+import numpy.typing as npt
+from numpy._core.multiarray import scalar
 from numpy._core.numeric import _frombuffer
 
 from common.errors import PolicyFileError
@@ -42,11 +43,16 @@ class Inert:
         """Ignore an item of a list that is not wanted."""
 
 
+def _empty_array(*arguments: Any) -> npt.NDArray[Any]:
+    """Return what a pickle then fills; it also names a class, which is not asked."""
+    return np.empty(0, np.int8)
+
+
 _ARRAYS = {
-    "_reconstruct": _reconstruct,
+    "_reconstruct": _empty_array,
     "scalar": scalar,
     "_frombuffer": _frombuffer,
-    "ndarray": np.ndarray,
+    "ndarray": Inert,
     "dtype": np.dtype,
 }
 NUMPY_ARRAYS: Names = {

@@ -1,11 +1,11 @@
 """The actors of Stable-Baselines3 for Box actions: what their tensors mean, in units.
 
-| algorithms | tensors                                    | policy                                   |
-|------------|--------------------------------------------|------------------------------------------|
-| PPO, A2C   | `action_net`, `log_std` [D]                | Gaussian; actions are clipped            |
-| SAC, TQC   | `actor.latent_pi.*`, `.mu`, `.log_std`     | squashed Gaussian                        |
-| TD3, DDPG  | `actor.mu.*`                               | deterministic, squashed                  |
-| gSDE       | `log_std` [H, D]; SAC's `actor.mu.0`       | as above, with `common.networks.gsde`    |
+| algorithms | tensors                                | policy                                |
+|------------|----------------------------------------|---------------------------------------|
+| PPO, A2C   | `action_net`, `log_std` [D]            | Gaussian; actions are clipped         |
+| SAC, TQC   | `actor.latent_pi.*`, `.mu`, `.log_std` | squashed Gaussian                     |
+| TD3, DDPG  | `actor.mu.*`                           | deterministic, squashed               |
+| gSDE       | `log_std` [H, D]; SAC's `actor.mu.0`   | as above, with `common.networks.gsde` |
 
 A Gaussian of PPO's is of the Box's own numbers: the Box is folded into its last layer, so that it
 gives units (`common.policies.box`). What is before a tanh needs no folding.
@@ -152,7 +152,7 @@ def _clip_mean(archive: SB3Archive) -> float | None:
 
 def _numbers(text: object) -> tuple[float, ...]:
     """Return the numbers of an array's plain text, "[-1. -1.]"; () of anything else."""
-    if not isinstance(text, str) or not re.fullmatch(r"\[[^\[\]a-df-hj-mo-z]*\]", text):
+    if not isinstance(text, str) or not re.fullmatch(r"\[[^\[\]]*\]", text):
         return ()
     return tuple(float(number) for number in _NUMBER.findall(text))
 

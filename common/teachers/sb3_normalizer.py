@@ -49,12 +49,11 @@ def read_normalizer(archive: SB3Archive) -> Normalizer | None:
 
 def _from_pickle(data: bytes, source: str) -> Normalizer | None:
     found = read_pickle(data, allowed=_ALLOWED, source=source)
-    state = found.attributes if isinstance(found, Inert) else {}
-    if state.get("norm_obs") is False:
-        return None
-    statistics = state.get("obs_rms")
     try:
-        rms = statistics.attributes  # type: ignore[union-attr]
+        state = found.attributes
+        if state["norm_obs"] is False:
+            return None
+        rms = state["obs_rms"].attributes
         mean, variance = (np.asarray(rms[name], np.float64) for name in ("mean", "var"))
         std = np.sqrt(variance + float(state["epsilon"]))
         if mean.ndim != 1 or mean.shape != std.shape:
