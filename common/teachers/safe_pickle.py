@@ -1,8 +1,9 @@
 """Reading a pickle without running what it names.
 
 A pickle can call any function of any module. `read_pickle` resolves only the names that it is
-given, and refuses the rest; classes whose content does not matter can be replaced by `Inert`,
-which takes whatever a pickle gives it and does nothing with it.
+given, and refuses the rest. What they stand for is of this module: `Inert` takes whatever a pickle
+gives it and does nothing with it; arrays become `PickledArray`, not NumPy's own classes, whose
+constructors and `__setstate__` take addresses for objects from a hostile file's bytes.
 """
 
 import io
@@ -12,8 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy._core.multiarray import scalar
-from numpy._core.numeric import _frombuffer
 
 from common.errors import PolicyFileError
 
@@ -23,18 +22,15 @@ and of the modules below it."""
 
 
 class Inert:
-    """Stands for an object that is not wanted, or whose attributes alone are.
-
-    `attributes` are those that the pickle gave it.
-    """
+    """Stands for an object that is not wanted, or whose attributes alone are."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self.attributes: dict[str, Any] = {}
+        """Those that the pickle gave it."""
 
     def __setstate__(self, state: Any) -> None:
         """Keep what is a plain dict of attributes."""
-        if isinstance(state, dict):
-            self.attributes = state
+        self.attributes = state if isinstance(state, dict) else {}
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Ignore an entry of a dict that is not wanted."""
@@ -43,30 +39,66 @@ class Inert:
         """Ignore an item of a list that is not wanted."""
 
 
-def _empty_array(*arguments: Any) -> npt.NDArray[Any]:
-    """Return what a pickle then fills; it also names a class, which is not asked."""
-    return np.empty(0, np.int8)
+class _ElementType:
+    """A NumPy dtype in a pickle: its code ("f8") and its byte order."""
+
+    def __init__(self, code: Any = "", *flags: Any) -> None:
+        self._code, self._order = code, "="
+
+    def __setstate__(self, state: Any) -> None:
+        self._order = state[1]
+
+    def resolve(self) -> np.dtype[Any]:
+        """Return the dtype of plain numbers.
+
+        Raises:
+            ValueError, TypeError: it is of something else.
+        """
+        dtype = np.dtype(self._code)
+        if dtype.kind not in "biufc":
+            raise ValueError(f"an array of {self._code!r}, not of numbers")
+        return dtype.newbyteorder(self._order) if self._order in ("<", ">") else dtype
 
 
-_ARRAYS = {
-    "_reconstruct": _empty_array,
-    "scalar": scalar,
-    "_frombuffer": _frombuffer,
-    "ndarray": Inert,
-    "dtype": np.dtype,
-}
+class PickledArray:
+    """A NumPy array in a pickle; `np.asarray` makes it one, and raises where it is of no numbers.
+
+    Until then nothing is made of it: arrays that nobody asks for may be of anything.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        self._state: Any = (1, (0,), _ElementType("f8"), False, b"")
+
+    def __setstate__(self, state: Any) -> None:
+        """Keep what the array is made of: version, shape, dtype, Fortran order, bytes."""
+        self._state = state
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        """Return the array, read-only."""
+        _, shape, element_type, is_fortran, data = self._state
+        values = _from_buffer(data, element_type, shape, "F" if is_fortran else "C")
+        return values if dtype is None else values.astype(dtype)
+
+
+def _from_buffer(
+    data: bytes, element_type: _ElementType, shape: Any, order: Any, axes: Any = None
+) -> npt.NDArray[Any]:
+    return np.frombuffer(data, element_type.resolve()).reshape(shape, order=order)
+
+
+def _scalar(element_type: _ElementType, data: bytes) -> Any:
+    return np.frombuffer(data, element_type.resolve())[0]
+
+
+_CORES = ("numpy.core", "numpy._core")
 NUMPY_ARRAYS: Names = {
-    (module, name): _ARRAYS[name]
-    for name, modules in {
-        "_reconstruct": ("numpy.core.multiarray", "numpy._core.multiarray"),
-        "scalar": ("numpy.core.multiarray", "numpy._core.multiarray"),
-        "_frombuffer": ("numpy.core.numeric", "numpy._core.numeric"),
-        "ndarray": ("numpy",),
-        "dtype": ("numpy",),
-    }.items()
-    for module in modules
+    ("numpy", "ndarray"): PickledArray,
+    ("numpy", "dtype"): _ElementType,
+    **{(f"{core}.multiarray", "_reconstruct"): PickledArray for core in _CORES},
+    **{(f"{core}.multiarray", "scalar"): _scalar for core in _CORES},
+    **{(f"{core}.numeric", "_frombuffer"): _from_buffer for core in _CORES},
 }
-"""What NumPy arrays and scalars of any version need: they hold numbers, and call nothing."""
+"""For NumPy arrays and scalars, as any version of NumPy writes them."""
 
 
 def read_pickle(data: bytes, *, allowed: Names, source: str) -> Any:

@@ -21,7 +21,6 @@ _ALLOWED: Names = NUMPY_ARRAYS | {
     ("gym", "*"): Inert,
     ("gymnasium", "*"): Inert,
     ("numpy.random", "*"): Inert,
-    ("collections", "OrderedDict"): dict,
 }
 _ASKED = re.compile(r"^[ -]*\bnormalize(?::|\n *-)", re.MULTILINE)
 _NOT_ASKED = re.compile(r"\bnormalize\W+(?:false|null)\b|\bnorm_obs\W+false\b", re.IGNORECASE)
