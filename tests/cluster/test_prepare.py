@@ -117,7 +117,7 @@ def test_a_teacher_that_names_no_actions_is_not_refused_for_them(tmp_path: Path)
         (
             "objective={q_mse = {}}",
             MismatchError,
-            "needs a teacher that gives q_values, and .* gives logits",
+            "gives q_values, and .* gives logits; use",
         ),
         ("replay.error_buffer=1.0", ConfigError, "replay.error_buffer = 1 would deadlock"),
         ("learner.num_gpus=1", ResourceError, "learner.num_gpus = 1, and there are 0"),

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 import torch
@@ -154,9 +154,8 @@ def test_the_divergence_is_zero_where_the_student_is_its_teacher(dist):
 def test_a_plain_gaussian_students_mean_has_a_gradient_beyond_the_bounds():
     teacher = torch.zeros(1, 2 * SIZE)
     student = torch.full((1, 2 * SIZE), 5.0, requires_grad=True)
-    term_of("action_mse")(
-        batch_of(teacher, "gaussian"), NetworkOutput(student, None)
-    ).sum().backward()
+    batch, output = batch_of(teacher, "gaussian"), NetworkOutput(student, None)
+    term_of("action_mse")(batch, output).sum().backward()
     assert student.grad is not None
     assert (student.grad[0, :SIZE] > 0).all()
     assert not taken_actions("gaussian", student.detach()).gt(1).any()
