@@ -141,7 +141,7 @@ class EnvRunner:
             policy_version=self.policy_version,
             teacher_version=labels.version,
             observations=observations,
-            actions=rows.actions.astype(np.int32 if rows.actions.ndim == 2 else np.float32),
+            actions=rows.stored_actions(),
             rewards=rows.rewards,
             terminated=rows.terminated,
             truncated=rows.truncated,
@@ -233,3 +233,9 @@ class _Rows:
         self.valid = np.empty(shape, np.bool_)
         self.acting_policy = np.empty(shape, np.uint8)
         self.behavior_log_prob = np.empty(shape, np.float32)
+
+    def stored_actions(self) -> npt.NDArray[np.int32] | npt.NDArray[np.float32]:
+        """Return the actions as a chunk has them."""
+        if self.actions.dtype == np.int64:
+            return self.actions.astype(np.int32)
+        return self.actions.astype(np.float32, copy=False)

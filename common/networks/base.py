@@ -115,9 +115,11 @@ class PolicyNetwork(nn.Module):
 
         Heads are small, and rounding what they say decides between actions that are nearly equal.
         """
+        normalizer, self.normalizer = self.normalizer, None  # whose numbers are not rounded
         self.to(dtype)
+        self.normalizer = normalizer
         for name, module in self.named_children():
-            if name in (*HEADS, "normalizer"):
+            if name in HEADS:
                 module.to(torch.float32)
 
     def initialise(self) -> None:

@@ -112,15 +112,16 @@ def _draw_from_box(
 ) -> Drawn:
     mean, log_std = mean_and_log_std(dist, dist_inputs)
     squashed = False
+    std: FloatArray
     if mode == "sample" and log_std is not None:
         std, squashed = np.exp(log_std), dist == "squashed_gaussian"
     else:
         mean, std = mean_actions(dist, dist_inputs), np.full_like(mean, noise)
     uniform = rng.random(len(mean)) < epsilon
     inside = rng.uniform(-1.0, 1.0, size=mean.shape).astype(np.float32)
-    u = mean + std * rng.standard_normal(mean.shape, np.float32)
+    u: FloatArray = mean + std * rng.standard_normal(mean.shape, np.float32)
     u[uniform] = np.arctanh(inside[uniform]) if squashed else inside[uniform]
-    actions = np.tanh(u) if squashed else u
+    actions: FloatArray = np.tanh(u) if squashed else u
     with np.errstate(divide="ignore"):
         log_own, log_uniform = np.log1p(-epsilon), np.log(epsilon) - mean.shape[-1] * np.log(2.0)
     if not std.any():

@@ -54,10 +54,10 @@ class _ElementType:
         Raises:
             ValueError, TypeError: it is of something else.
         """
-        dtype = np.dtype(self._code)
+        dtype: np.dtype[Any] = np.dtype(self._code)
         if dtype.kind not in "biufc":
             raise ValueError(f"an array of {self._code!r}, not of numbers")
-        return dtype.newbyteorder(self._order) if self._order in ("<", ">") else dtype
+        return dtype.newbyteorder(">") if self._order == ">" else dtype
 
 
 class PickledArray:

@@ -107,6 +107,8 @@ def make_head(archive: SB3Archive, tensors: dict[str, torch.Tensor], box: BoxAct
         }
         return BoxHead(dist, None, both)
     log_std = next(archive.state[name] for name in LOG_STD if name in archive.state)
+    if log_std.dim() == 1 and len(log_std) != box.size:
+        raise archive.refusal(f"{len(log_std)} deviations for actions that are {box}")
     if not squashed:
         half, center = torch.from_numpy(box.half_range), torch.from_numpy(box.center)
         weight, bias = weight / half[:, None], (bias - center) / half

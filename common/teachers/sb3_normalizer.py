@@ -15,7 +15,8 @@ from common.teachers.sb3_archive import SB3Archive
 
 _FILES = ("vecnormalize.pkl", "vec_normalize.pkl")
 _PLACE = "stable_baselines3.common"
-_ALLOWED: Names = NUMPY_ARRAYS | {
+_ALLOWED: Names = {
+    **NUMPY_ARRAYS,
     (f"{_PLACE}.vec_env.vec_normalize", "VecNormalize"): Inert,
     (f"{_PLACE}.running_mean_std", "RunningMeanStd"): Inert,
     ("gym", "*"): Inert,

@@ -10,13 +10,13 @@ def test_log_std_follows_from_the_features_one_by_one():
     torch.manual_seed(0)
     head = GSDEHead(GSDESpec(), 3, 2)
     head.log_std.data.normal_()
-    features = torch.randn(4, 3)
+    features, weights = torch.randn(4, 3), head.log_std.detach()
     mean, log_std = head(features).detach().chunk(2, dim=-1)
     torch.testing.assert_close(mean, head.mean(features))
     for row in range(4):
         for entry in range(2):
             variance = sum(
-                float(features[row, h]) ** 2 * math.exp(float(head.log_std[h, entry])) ** 2
+                float(features[row, h]) ** 2 * math.exp(float(weights[h, entry])) ** 2
                 for h in range(3)
             )
             wanted = math.log(math.sqrt(variance + 1e-6))

@@ -95,9 +95,8 @@ def test_noise_is_around_the_mean_action(dist, width):
     center = mean_actions(dist, outputs)[0]
     np.testing.assert_allclose(actions.mean(0), center, atol=0.005)
     np.testing.assert_allclose(actions.std(0), 0.1, rtol=0.03)
-    wanted = [
-        sum(math.log(normal_density(a, c, 0.1)) for a, c in zip(actions[0], center, strict=True))
-    ]
+    each = zip(actions[0], center, strict=True)
+    wanted = [sum(math.log(normal_density(a, c, 0.1)) for a, c in each)]
     np.testing.assert_allclose(log_probs[:1], wanted, rtol=1e-3)
 
 

@@ -153,8 +153,8 @@ def test_td3_is_deterministic(tmp_path: Path, algorithm: str) -> None:
         (ppo(torch.zeros(2)), {"action_space": {}}, "the bounds of its actions are not understood"),
         (ppo(torch.zeros(2)), {"action_space": SPACE | {"_shape": [3]}}, "(shape [3], low [-2.  0"),
         (ppo(torch.zeros(2)), {"action_space": SPACE | {"low": "[-2. ... 0.]"}}, "no policy"),
-        (ppo(torch.zeros(2)), {"action_space": SPACE | {"high": "[inf inf]"}}, "must be finite"),
-        (ppo(torch.zeros(3)), {}, "tensor head.bias has shape"),
+        (ppo(torch.zeros(2)), {"action_space": SPACE | {"high": "[inf inf]"}}, "a finite number"),
+        (ppo(torch.zeros(3)), {}, "3 deviations for actions that are vectors of 2"),
         (ppo(torch.zeros(5, 2)), {}, "log_std of shape (5, 2) is not supported"),
         (ppo(torch.zeros(6, 2)), {"policy_kwargs": {"use_expln": True}}, "use_expln"),
         (sac(actor__mu=(3, 6), actor__log_std=(3, 6)), {}, "3 means for actions that are vectors"),
@@ -185,6 +185,7 @@ ZOO = {
 """Environment, kind, and mean and deviation of the return that were measured with the zip."""
 
 
+@pytest.mark.filterwarnings("ignore:builtin type:DeprecationWarning")  # Box2D's bindings
 @pytest.mark.parametrize("name", ZOO)
 def test_zoo_teachers_play_as_well_as_they_were_measured(shared_teachers: Path, name: str) -> None:
     env_id, dist, mean, deviation = ZOO[name]

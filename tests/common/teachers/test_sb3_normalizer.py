@@ -24,9 +24,11 @@ WANTED = Normalizer(
 def plain_class(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> Any:
     """Make a class that pickles under a name of Stable-Baselines3's."""
     made = type(name, (), {"__module__": module, "__qualname__": name})
-    holder = types.ModuleType(module)
-    setattr(holder, name, made)
-    monkeypatch.setitem(sys.modules, module, holder)
+    parts = module.split(".")
+    for end in range(1, len(parts) + 1):
+        package = ".".join(parts[:end])
+        monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
+    setattr(sys.modules[module], name, made)
     return made
 
 

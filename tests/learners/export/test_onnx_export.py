@@ -222,7 +222,8 @@ def test_actions_of_a_box_come_out_in_its_own_numbers_and_within_its_bounds(tmp_
     assert (actions.dtype, actions.shape) == (np.float32, (300, 2))
     wanted = policy.spec.action_box.from_units(mean_actions(dist, outputs))
     np.testing.assert_allclose(actions, wanted, rtol=1e-5, atol=1e-5)
-    assert (actions >= [-2.0, 0.0]).all() and (actions <= [2.0, 10.0]).all()
+    assert (actions >= [-2.0, 0.0]).all()
+    assert (actions <= [2.0, 10.0]).all()
     normalised = np.clip((observations - [1.0, 0.0, 2.0]) / [0.1, 2.0, 0.5], -3.0, 3.0)
     policy.network.set_normalizer(None)
     with torch.no_grad():
@@ -231,14 +232,11 @@ def test_actions_of_a_box_come_out_in_its_own_numbers_and_within_its_bounds(tmp_
 
 
 def test_another_policys_actions_of_a_box_show_in_the_error(tmp_path):
-    policies = [
-        make_policy(num_actions=None, action_box=BOX, dist="deterministic", seed=s) for s in (0, 1)
-    ]
+    kind = {"num_actions": None, "action_box": BOX, "dist": "deterministic"}
+    policies = [make_policy(seed=seed, **kind) for seed in (0, 1)]
     export_onnx(policies[0], tmp_path / "student.onnx")
     observations = observations_for(policies[1], 300)
     check = verify_onnx(tmp_path / "student.onnx", policies[1], observations)
-    units = [
-        mean_actions("deterministic", InferencePolicy(p)(observations).dist_inputs)
-        for p in policies
-    ]
+    outputs = [InferencePolicy(policy)(observations).dist_inputs for policy in policies]
+    units = [mean_actions("deterministic", given) for given in outputs]
     assert check.action_error == pytest.approx(np.abs(units[0] - units[1]).mean(), rel=1e-4)
