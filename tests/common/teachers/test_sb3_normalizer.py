@@ -57,7 +57,8 @@ def beside(folder: Path, thing: Any, name: str = "vecnormalize.pkl") -> Path:
 def test_the_statistics_are_the_policys_own(tmp_path: Path, statistics: Any, name: str) -> None:
     policy = load_teacher(beside(tmp_path, statistics, name))
     assert policy.spec.observation.normalizer == WANTED
-    plain = load_teacher(write(tmp_path / "..", q_network(), name=tmp_path.name)).network
+    (tmp_path / "plain").mkdir()
+    plain = load_teacher(write(tmp_path / "plain", q_network())).network
     observations = np.random.default_rng(0).normal(size=(64, 5)).astype(np.float32) * 9
     normalised = np.clip((observations - MEAN) / np.sqrt(VARIANCE + 1e-8), -7.5, 7.5)
     with torch.no_grad():
