@@ -16,7 +16,9 @@ from actors.environments import VectorEnvironment
 from actors.labelling import make_labelling
 from common.frames import FrameObservations, FramePacker
 from common.policies.acting import ActingPolicy
-from common.policies.inference import InferencePolicy, log_probabilities
+from common.policies.actions import Actions, draw_actions, empty_actions
+from common.policies.box import BoxActions
+from common.policies.inference import InferencePolicy
 from common.trajectory import STUDENT, TEACHER, ChunkId, TrajectoryChunk, VectorObservations
 from common.weights import PolicyWeights
 
@@ -112,7 +114,7 @@ class EnvRunner:
 
     def sample(self) -> TrajectoryChunk:
         """Step the env copies T times and return what happened."""
-        rows = _Rows(self._unroll_length, self._env.num_envs)
+        rows = _Rows(self._unroll_length, self._env.num_envs, self._env.spec.action_box)
         self._labelling.start(self._unroll_length, self._env.num_envs)
         frames, vectors = self._frame_packer(), []
         for t in range(self._unroll_length):
@@ -139,7 +141,7 @@ class EnvRunner:
             policy_version=self.policy_version,
             teacher_version=labels.version,
             observations=observations,
-            actions=rows.actions,
+            actions=rows.stored_actions(),
             rewards=rows.rewards,
             terminated=rows.terminated,
             truncated=rows.truncated,
@@ -164,33 +166,39 @@ class EnvRunner:
             by_teacher = self._rng.random(starting.size) < share
             self._acting[starting] = np.where(by_teacher, TEACHER, STUDENT)
 
-    def _act(self, t: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Draw the actions [N] of row t and return them with their log-probabilities [N]."""
+    def _act(self, t: int) -> tuple[Actions, npt.NDArray[np.float32]]:
+        """Draw the actions of row t and return them with their log-probabilities [N]."""
         behavior = self._behavior
-        log_probs = np.empty((self._acting.size, self._env.spec.num_actions), np.float32)
+        actions = empty_actions(self._env.spec.action_box, self._acting.size)
+        log_probs = np.empty(self._acting.size, np.float32)
         by_teacher = np.flatnonzero(self._acting == TEACHER)
         outputs = self._labelling.row(t, self._observations, by_teacher)
         if by_teacher.size:
             spec = self._teacher.spec
-            log_probs[by_teacher] = log_probabilities(
-                outputs, spec.dist, epsilon=behavior.teacher_epsilon, mode=spec.acting.mode
+            actions[by_teacher], log_probs[by_teacher] = draw_actions(
+                spec,
+                outputs,
+                mode=spec.acting.mode,
+                epsilon=behavior.teacher_epsilon,
+                noise=behavior.action_noise,
+                rng=self._rng,
             )
         by_student = np.flatnonzero(self._acting == STUDENT)
         if by_student.size:
             spec = self._student.spec
             everywhere = by_student.size == self._acting.size
             seen = self._observations if everywhere else self._observations[by_student]
-            log_probs[by_student] = log_probabilities(
+            actions[by_student], log_probs[by_student] = draw_actions(
+                spec,
                 self._student(seen).dist_inputs,
-                spec.dist,
-                epsilon=behavior.student_epsilon,
                 mode=spec.acting.mode,
+                epsilon=behavior.student_epsilon,
+                noise=behavior.action_noise,
+                rng=self._rng,
             )
-        # The largest of log p + Gumbel noise is a draw from p.
-        actions = (log_probs + self._rng.gumbel(size=log_probs.shape)).argmax(-1)
-        return actions, np.take_along_axis(log_probs, actions[:, None], axis=-1)[:, 0]
+        return actions, log_probs
 
-    def _step(self, actions: npt.NDArray[np.int64], rows: "_Rows", t: int) -> None:
+    def _step(self, actions: Actions, rows: "_Rows", t: int) -> None:
         """Step the env copies and keep count of their episodes."""
         was_reset_row = self._ended
         result = self._env.step(actions)
@@ -216,12 +224,18 @@ class EnvRunner:
 class _Rows:
     """The arrays of a chunk while it is being filled."""
 
-    def __init__(self, num_steps: int, num_envs: int) -> None:
+    def __init__(self, num_steps: int, num_envs: int, box: BoxActions | None) -> None:
         shape = (num_steps, num_envs)
-        self.actions = np.empty(shape, np.int32)
+        self.actions = empty_actions(box, *shape)
         self.rewards = np.empty(shape, np.float32)
         self.terminated = np.empty(shape, np.bool_)
         self.truncated = np.empty(shape, np.bool_)
         self.valid = np.empty(shape, np.bool_)
         self.acting_policy = np.empty(shape, np.uint8)
         self.behavior_log_prob = np.empty(shape, np.float32)
+
+    def stored_actions(self) -> npt.NDArray[np.int32] | npt.NDArray[np.float32]:
+        """Return the actions as a chunk has them."""
+        if self.actions.dtype == np.int64:
+            return self.actions.astype(np.int32)
+        return self.actions.astype(np.float32, copy=False)

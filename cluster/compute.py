@@ -159,7 +159,7 @@ def _agreement(
     The first half of the observations says how close the two best actions lie where rounding
     changes the greedy one; the second half says how often it changes it beyond that.
     """
-    if precision == "float32":
+    if precision == "float32" or teacher.spec.action_box is not None:
         return 0.0, 1.0
     exact, fast = InferencePolicy(teacher), InferencePolicy(teacher, precision=precision)
     leads, differs = [], []
@@ -274,7 +274,7 @@ def _chunk(observations: Observations, teacher: Policy) -> TrajectoryChunk:
         last_plane=(np.arange(count, dtype=np.int32) * stack + stack - 1).reshape(rows),
         stack=stack,
     )
-    labels = np.zeros((*rows, teacher.spec.num_actions), np.float32)
+    labels = np.zeros((*rows, teacher.spec.num_dist_inputs), np.float32)
     value = np.zeros(rows, np.float32) if teacher.spec.has_value else None
     return labelled_chunk(frames, labels, value)
 
@@ -283,4 +283,4 @@ def _shape(policy: Policy) -> list[object]:
     """Return what the speed of a policy depends on."""
     spec = policy.spec
     observation, network = list(spec.observation.shape), spec.network.model_dump(mode="json")
-    return [network, observation, spec.num_actions, spec.has_value]
+    return [network, observation, spec.num_dist_inputs, spec.has_value]

@@ -50,6 +50,8 @@ class StudentConfig(StrictModel):
     """The recipe's `[student]`: what to make."""
 
     network: NetworkSpec
+    normalizer: Literal["teacher", "none"] = "teacher"
+    """Whether the student normalises observations as its teacher does, where that does."""
 
 
 class StopConfig(StrictModel):

@@ -50,6 +50,7 @@ class Scores:
             "share_ci_low": None if share is None else share.ci_low,
             "share_ci_high": None if share is None else share.ci_high,
             "greedy_agreement": self.student.greedy_agreement,
+            "action_error": self.student.action_error,
             "states_compared": self.student.num_compared,
             "acting": self.acting,
             "value_error": self.student.value_error,
@@ -73,7 +74,11 @@ class Scores:
         table.add_row("95 % interval", *(f"{m.ci_low:.2f} to {m.ci_high:.2f}" for m in order))
         table.add_row("episodes", *(str(mean.episodes) for mean in order))
         table.add_row("share of the teacher", "100 %", _share_text(self.share), "0 %")
-        table.add_row("same greedy action", "", _percent(self.student.greedy_agreement), "")
+        if self.student.action_error is not None:
+            error = f"{100 * self.student.action_error:.2g} % of half the range"
+            table.add_row("mean action error", "", error, "")
+        else:
+            table.add_row("same greedy action", "", _percent(self.student.greedy_agreement), "")
         if self.student.value_error is not None and self.student.value_scale is not None:
             error = f"{self.student.value_error:.3g} (spread {self.student.value_scale:.3g})"
             table.add_row("mean value error", "", error, "")

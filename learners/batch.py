@@ -13,9 +13,9 @@ class DistillBatch:
 
     observations: torch.Tensor
     """[B, *shape] as the environment gave them, or frames as squares (common.networks.inputs)."""
-    actions: torch.Tensor  # [B] int64
+    actions: torch.Tensor  # [B] int64, or [B, D] float32 in units of the Box
     rewards: torch.Tensor  # [B] float32, raw
-    teacher_dist_inputs: torch.Tensor  # [B, A] float32 logits or Q-values
+    teacher_dist_inputs: torch.Tensor  # [B, A] float32, of the kind that teacher_dist says
     teacher_dist: DistKind
     teacher_value: torch.Tensor | None  # [B] float32
     weights: torch.Tensor | None = None

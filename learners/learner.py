@@ -33,6 +33,7 @@ from learners.config import LearnerConfig
 from learners.counting import LifeCount, ReceivedChunks
 from learners.features import TeacherFeatures, WithProjection
 from learners.feed import FeedItem
+from learners.likeness import likeness
 from learners.objectives import Moment, ObjectiveConfig
 from learners.optimizers import OPTIMIZERS
 from learners.ranks import ALONE, Ranks, Report
@@ -131,7 +132,7 @@ class Learner:
         self.share_of_teacher = 0.0
         """What the student was last said to reach of its teacher's return, on all ranks."""
         self.metrics: dict[str, float] = {}
-        """Running means: loss, one entry a term, greedy agreement on the training batches. And the
+        """Running means: loss, one entry a term, likeness to the teacher on the batches. And the
         present values of what has a schedule in the objective."""
 
     def receive(self, item: FeedItem) -> None:
@@ -407,8 +408,7 @@ class Learner:
         output = output.float32()
         loss, terms, each = self._objective_now(batch, output)
         (loss * share).backward()  # type: ignore[no-untyped-call]
-        agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)
-        found = {"loss": loss.detach(), "agreement": agreed.float().mean(), **terms}
+        found = {"loss": loss.detach(), **likeness(batch, output), **terms}
         return {name: value * share for name, value in found.items()}, each
 
     def _inputs(self, observations: torch.Tensor) -> torch.Tensor:

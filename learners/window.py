@@ -102,7 +102,7 @@ class TransitionWindow:
         """
         valid = chunk.valid.reshape(-1)
         columns: dict[str, npt.NDArray[Any]] = {
-            "actions": chunk.actions.reshape(-1)[valid],
+            "actions": chunk.actions.reshape(valid.size, *chunk.actions.shape[2:])[valid],
             "rewards": chunk.rewards.reshape(-1)[valid],
             "teacher_dist_inputs": chunk.labels.reshape(valid.size, -1)[valid],
         }
@@ -172,9 +172,10 @@ class TransitionWindow:
             offsets = torch.arange(1 - self._stack, 1, device=self._device)
             planes = self._planes.index_select(0, (newest[:, None] + offsets).reshape(-1))
             columns["observations"] = planes.view(-1, self._stack, *planes.shape[1:])
+        actions = columns["actions"]
         return DistillBatch(
             observations=columns["observations"],
-            actions=columns["actions"].long(),
+            actions=actions if actions.is_floating_point() else actions.long(),
             rewards=columns["rewards"],
             teacher_dist_inputs=columns["teacher_dist_inputs"].float(),
             teacher_dist=self._teacher_dist,

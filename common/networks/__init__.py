@@ -39,6 +39,12 @@ def build_network(
 ) -> PolicyNetwork:
     """Build the network that `spec` names, with fresh weights or without its program.
 
+    Args:
+        spec: the architecture.
+        observation_shape: of one observation.
+        num_actions: width of the first output, `PolicySpec.num_dist_inputs`.
+        has_value: whether there is a value head.
+
     Raises:
         MismatchError: the architecture cannot take observations of this shape.
     """

@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -13,11 +13,48 @@ HEADS = ("head", "value")
 """Names of the layers that give a network's outputs."""
 
 
+class NormalizerValues(Protocol):
+    """What tells how observations [D] are normalised (`common.policies.spec.Normalizer`)."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """[D]."""
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """[D]."""
+
+    @property
+    def clip(self) -> float:
+        """Of the normalised observation."""
+
+
+class ObservationNormalizer(nn.Module):
+    """Vectors [B, D] → clip((x − mean) / std, −clip, clip), computed in float32.
+
+    Its numbers are constants of the policy's specification, and no part of the state dict.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, values: NormalizerValues) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(values.mean), persistent=False)
+        self.register_buffer("std", torch.tensor(values.std), persistent=False)
+        self._clip = values.clip
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Return the normalised observation in its own type."""
+        centered = (observation.float() - self.mean) / self.std
+        return centered.clamp(-self._clip, self._clip).to(observation.dtype)
+
+
 class NetworkOutput(NamedTuple):
     """What a policy network returns for B observations."""
 
     dist_inputs: torch.Tensor
-    """[B, A] logits or Q-values."""
+    """[B, A] as `common.policies.spec.DistKind` says."""
     value: torch.Tensor | None
     """[B] state values, where the network has a value head."""
     features: torch.Tensor | None = None
@@ -48,6 +85,11 @@ class PolicyNetwork(nn.Module):
         self.observation_shape = observation_shape
         self.num_actions = num_actions
         self.has_value = has_value
+        self.normalizer: ObservationNormalizer | None = None
+
+    def set_normalizer(self, values: NormalizerValues | None) -> None:
+        """Normalise observations from now on, or leave them as they are."""
+        self.normalizer = None if values is None else ObservationNormalizer(values)
 
     @abstractmethod
     def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
@@ -104,7 +146,9 @@ class PolicyNetwork(nn.Module):
 
         Heads are small, and rounding what they say decides between actions that are nearly equal.
         """
+        normalizer, self.normalizer = self.normalizer, None  # whose numbers are not rounded
         self.to(dtype)
+        self.normalizer = normalizer
         for name, module in self.named_children():
             if name in HEADS:
                 module.to(torch.float32)
@@ -124,7 +168,9 @@ class PolicyNetwork(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def __call__(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
-        """Same as `forward`, with its type."""
+        """Normalise the observation where the policy does, and return what `forward` does."""
+        if self.normalizer is not None:
+            observation = self.normalizer(observation)
         output: NetworkOutput = super().__call__(observation, input_scale=input_scale)
         return output
 

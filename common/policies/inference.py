@@ -26,7 +26,7 @@ class PolicyOutputs(NamedTuple):
     """What a policy says about B observations."""
 
     dist_inputs: npt.NDArray[np.float32]
-    """[B, A] logits or Q-values."""
+    """[B, A] as the policy's `dist` says."""
     value: npt.NDArray[np.float32] | None
     """[B] where the policy has a value head."""
 
@@ -106,6 +106,8 @@ class InferencePolicy:
             device=device,
         )
         self._inputs = inputs if inputs is not None and inputs.form == self._form else None
+        # Between actions of a Box nothing is decided by rounding.
+        refine_below = refine_below if policy.spec.action_box is None else 0.0
         self._refine_below = refine_below
         self._exact = InferencePolicy(policy, device=device) if refine_below > 0 else None
         self.load(policy.network.state_dict())

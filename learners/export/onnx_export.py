@@ -6,6 +6,9 @@ whoever deploys it cannot get the scaling wrong:
     observation [batch, *shape] → dist_inputs [batch, A] float32, action [batch] int64 (greedy),
                                   value [batch] float32 where the policy has one
 
+Actions of a Box are [batch, D] float32, the policy's mean in the Box's own numbers, within its
+bounds.
+
 The `PolicySpec` travels in the model's metadata as JSON, under `SPEC_METADATA_KEY`.
 """
 
@@ -32,6 +35,7 @@ from common.policies.spec import PolicySpec
 from common.programs import PROGRAMS
 from common.programs.onnx import SPEC_METADATA_KEY, new_session
 from common.storage import Location, Named, locate
+from learners.gaussian import taken_actions
 
 OPSET = 18
 
@@ -53,8 +57,10 @@ class ExportCheck:
 
     observations: int
     """Number of observations compared."""
-    greedy_agreement: float
-    """Share of them on which both take the same greedy action."""
+    greedy_agreement: float | None
+    """Share of them on which both take the same greedy action, where it is discrete."""
+    action_error: float | None
+    """Mean absolute difference of actions of a Box, in halves of its range."""
     max_abs_difference: float
     """Largest difference of any distribution input or value, in their own units; NaN where the
     file gives NaN."""
@@ -63,17 +69,28 @@ class ExportCheck:
 class _ExportedPolicy(nn.Module):
     """What the file computes: scaling, network, greedy action."""
 
+    center: torch.Tensor
+    half_range: torch.Tensor
+
     def __init__(self, policy: Policy) -> None:
         super().__init__()
         # A copy, because the policy may be in training, on a GPU, or in bfloat16.
         self.network = copy.deepcopy(policy.network).to("cpu", torch.float32)
         self.scale = policy.spec.observation.scale
+        self.dist = policy.spec.dist
+        self.box = policy.spec.action_box
+        if self.box is not None:
+            self.register_buffer("center", torch.from_numpy(self.box.center))
+            self.register_buffer("half_range", torch.from_numpy(self.box.half_range))
         self.eval()
 
     def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map raw observations [batch, *shape] to the outputs in `_output_names` order."""
         output: NetworkOutput = self.network(observation.to(torch.float32) * self.scale)
-        action = output.dist_inputs.argmax(dim=1)
+        if self.box is None:
+            action = output.dist_inputs.argmax(dim=1)
+        else:
+            action = self.center + self.half_range * taken_actions(self.dist, output.dist_inputs)
         if output.value is None:
             return output.dist_inputs, action
         return output.dist_inputs, action, output.value
@@ -138,7 +155,8 @@ def verify_onnx(path: Named, policy: Policy, observations: NDArray[Any]) -> Expo
     _check_interface(session, location, policy.spec)
     reference = _ExportedPolicy(policy)
     names = _output_names(policy.spec)
-    agreed, largest = 0, 0.0
+    box = policy.spec.action_box
+    likeness, largest = 0.0, 0.0
     for start in range(0, len(observations), _BATCH):
         batch = np.ascontiguousarray(observations[start : start + _BATCH])
         with torch.inference_mode():
@@ -146,14 +164,17 @@ def verify_onnx(path: Named, policy: Policy, observations: NDArray[Any]) -> Expo
             wanted = [tensor.numpy() for tensor in reference(torch.tensor(batch))]
         got = session.run(names, {"observation": batch})
         for name, ours, theirs in zip(names, wanted, got, strict=True):
-            if name == "action":
-                agreed += int(np.count_nonzero(ours == theirs))
-            else:
+            if name != "action":
                 # np.maximum and not max: a NaN in the file's output must show.
                 largest = float(np.maximum(largest, np.abs(ours - theirs).max()))
+            elif box is None:
+                likeness += float(np.count_nonzero(ours == theirs))
+            else:
+                likeness += float((np.abs(ours - theirs) / box.half_range).mean(-1).sum())
     return ExportCheck(
         observations=len(observations),
-        greedy_agreement=agreed / len(observations),
+        greedy_agreement=likeness / len(observations) if box is None else None,
+        action_error=None if box is None else likeness / len(observations),
         max_abs_difference=largest,
     )
 

@@ -3,18 +3,21 @@
 The recipe names terms as tables: `[objective.kl]`, `temperature = 1.0`.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from pydantic import model_validator
 
 from common.config import StrictModel
+from common.errors import MismatchError
 from common.networks import NetworkOutput
 from common.policies.spec import DistKind, PolicySpec
 from learners.batch import DistillBatch
+from learners.objectives.action_mse import ActionMSE
 from learners.objectives.base import Term
 from learners.objectives.cross_entropy import CrossEntropy
 from learners.objectives.feature import Feature
+from learners.objectives.gaussian_kl import GaussianKL
 from learners.objectives.jsd import JSD
 from learners.objectives.kl import KL
 from learners.objectives.nll import NLL
@@ -49,6 +52,8 @@ class ObjectiveConfig(StrictModel):
     cross_entropy: CrossEntropy | None = None
     soft_policy_gradient: SoftPolicyGradient | None = None
     q_mse: QMSE | None = None
+    gaussian_kl: GaussianKL | None = None
+    action_mse: ActionMSE | None = None
     value: Value | None = None
     feature: Feature | None = None
 
@@ -74,9 +79,11 @@ class ObjectiveConfig(StrictModel):
         named = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: term for name, term in named.items() if term is not None}
 
-    def student_dist(self) -> DistKind:
+    def student_dist(self, teacher: PolicySpec) -> DistKind:
         """Return what the student's first output means under these terms."""
-        return next(iter(self._readings().values()), "logits")
+        if teacher.action_box is None:
+            return next(iter(self._readings().values()), "logits")
+        return "deterministic" if self.gaussian_kl is None else teacher.dist
 
     @property
     def needs_value(self) -> bool:
@@ -99,7 +106,15 @@ class ObjectiveConfig(StrictModel):
         Raises:
             MismatchError: it does not give what one of them needs.
         """
-        for term in self.terms().values():
+        for name, term in self.terms().items():
+            if teacher.dist not in term.teachers:
+                fields = type(self).model_fields.items()
+                kinds = {other: get_args(field.annotation)[0] for other, field in fields}
+                fitting = next(other for other in kinds if teacher.dist in kinds[other].teachers)
+                raise MismatchError(
+                    f"objective.{name} needs a teacher that gives {' or '.join(term.teachers)}, "
+                    f"and {teacher.name} gives {teacher.dist}; use objective.{fitting}"
+                )
             term.check_teacher(teacher)
 
     def wanting_temperature(self) -> list[str]:

@@ -19,6 +19,8 @@ from learners.objectives.schedule import NonNegative, Schedule
 class Term(StrictModel):
     """Hyperparameters of a term; calling it computes the loss of every sample."""
 
+    teachers: ClassVar[tuple[DistKind, ...]] = ("logits", "q_values")
+    """Kinds of teachers that the term can learn from."""
     reads_student_as: ClassVar[DistKind | None] = None
     """What the student's first output must mean for this term; None: either will do."""
     needs_value: ClassVar[bool] = False
@@ -30,7 +32,7 @@ class Term(StrictModel):
     """Factor in the objective's sum."""
 
     def check_teacher(self, teacher: PolicySpec) -> None:
-        """Hold the term against the teacher; by default any will do.
+        """Hold the term against a teacher of one of its `teachers`; by default any will do.
 
         Raises:
             MismatchError: the teacher does not give what the term needs.
