@@ -16,9 +16,10 @@ from actors.environments import VectorEnvironment
 from actors.labelling import make_labelling
 from common.frames import FrameObservations, FramePacker
 from common.policies.acting import ActingPolicy
-from common.policies.actions import Actions, draw_actions, empty_actions
+from common.policies.actions import Actions, Drawn, draw_actions, empty_actions
 from common.policies.box import BoxActions
 from common.policies.inference import InferencePolicy
+from common.policies.spec import PolicySpec
 from common.trajectory import STUDENT, TEACHER, ChunkId, TrajectoryChunk, VectorObservations
 from common.weights import PolicyWeights
 
@@ -94,6 +95,7 @@ class EnvRunner:
         self._ended = np.zeros(num_envs, np.bool_)  # this row is an autoreset row
         self._fresh = np.ones(num_envs, np.bool_)  # this row starts an episode
         self._acting = np.full(num_envs, TEACHER, np.uint8)
+        self._by_teacher, self._by_student = np.arange(num_envs), np.arange(0)
 
     def set_weights(self, weights: PolicyWeights) -> None:
         """Act with these weights, and with the schedules' progress that they carry."""
@@ -165,38 +167,36 @@ class EnvRunner:
             share = self._behavior.teacher_share(self._progress)
             by_teacher = self._rng.random(starting.size) < share
             self._acting[starting] = np.where(by_teacher, TEACHER, STUDENT)
+            self._by_teacher = np.flatnonzero(self._acting == TEACHER)
+            self._by_student = np.flatnonzero(self._acting == STUDENT)
 
-    def _act(self, t: int) -> tuple[Actions, npt.NDArray[np.float32]]:
-        """Draw the actions of row t and return them with their log-probabilities [N]."""
-        behavior = self._behavior
+    def _act(self, t: int) -> Drawn:
+        """Draw the actions of row t."""
+        outputs = self._labelling.row(t, self._observations, self._by_teacher)
+        epsilons = self._behavior.teacher_epsilon, self._behavior.student_epsilon
+        if not self._by_student.size:
+            return self._draw(self._teacher.spec, outputs, epsilons[0])
+        everywhere = not self._by_teacher.size
+        seen = self._observations if everywhere else self._observations[self._by_student]
+        own = self._draw(self._student.spec, self._student(seen).dist_inputs, epsilons[1])
+        if everywhere:
+            return own
         actions = empty_actions(self._env.spec.action_box, self._acting.size)
-        log_probs = np.empty(self._acting.size, np.float32)
-        by_teacher = np.flatnonzero(self._acting == TEACHER)
-        outputs = self._labelling.row(t, self._observations, by_teacher)
-        if by_teacher.size:
-            spec = self._teacher.spec
-            actions[by_teacher], log_probs[by_teacher] = draw_actions(
-                spec,
-                outputs,
-                mode=spec.acting.mode,
-                epsilon=behavior.teacher_epsilon,
-                noise=behavior.action_noise,
-                rng=self._rng,
-            )
-        by_student = np.flatnonzero(self._acting == STUDENT)
-        if by_student.size:
-            spec = self._student.spec
-            everywhere = by_student.size == self._acting.size
-            seen = self._observations if everywhere else self._observations[by_student]
-            actions[by_student], log_probs[by_student] = draw_actions(
-                spec,
-                self._student(seen).dist_inputs,
-                mode=spec.acting.mode,
-                epsilon=behavior.student_epsilon,
-                noise=behavior.action_noise,
-                rng=self._rng,
-            )
-        return actions, log_probs
+        drawn = Drawn(actions, np.empty(self._acting.size, np.float32))
+        teachers = self._draw(self._teacher.spec, outputs, epsilons[0])
+        for copies, part in ((self._by_teacher, teachers), (self._by_student, own)):
+            drawn.actions[copies], drawn.log_probs[copies] = part
+        return drawn
+
+    def _draw(self, spec: PolicySpec, outputs: npt.NDArray[np.float32], epsilon: float) -> Drawn:
+        return draw_actions(
+            spec,
+            outputs,
+            mode=spec.acting.mode,
+            epsilon=epsilon,
+            noise=self._behavior.action_noise,
+            rng=self._rng,
+        )
 
     def _step(self, actions: Actions, rows: "_Rows", t: int) -> None:
         """Step the env copies and keep count of their episodes."""

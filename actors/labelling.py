@@ -77,7 +77,8 @@ class LabelAtOnce:
         """Label the row."""
         outputs = self._teacher(observations)
         self._labels.write(t, outputs)
-        return outputs.dist_inputs[acting]
+        everywhere = acting.size == len(observations)
+        return outputs.dist_inputs if everywhere else outputs.dist_inputs[acting]
 
     def finish(self) -> ChunkLabels:
         """Return the labels."""

@@ -22,12 +22,8 @@ from cluster.compute import inference_forms, resolve_compute, training_forms
 from cluster.config import RunConfig
 from cluster.prepare import Preparation, new_student
 from common.codec import EncodedChunk, decode, encode
-from common.policies.actions import draw_actions
-from common.policies.inference import (
-    InferencePolicy,
-    Observations,
-    PolicyOutputs,
-)
+from common.policies.actions import draw_actions, empty_actions
+from common.policies.inference import InferencePolicy, Observations, PolicyOutputs
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
 from common.policies.spec import PolicySpec
 from common.replay.rate_limiter import RateLimits
@@ -202,7 +198,7 @@ def _bare_environment(preparation: Preparation) -> Part:
     num_envs = config.actors.num_envs_per_runner
     env = make_environment(config.env, num_envs=num_envs)
     env.reset(config.seed)
-    actions = np.zeros(num_envs, np.int64)
+    actions = np.zeros_like(empty_actions(env.spec.action_box, num_envs))
 
     def step() -> float:
         for _ in range(config.actors.unroll_length):

@@ -1,7 +1,7 @@
 """Drawing actions from a policy's outputs, and how likely they were.
 
-Discrete actions are ε-greedy or ε-sampled. For a Box (in units, `common.policies.box`) a share ε of
-the actions is uniform within the bounds; the others are
+Discrete actions are ε-greedy or ε-sampled; Q-values are only ever acted on greedily. For a Box (in
+units, `common.policies.box`) a share ε of the actions is uniform within the bounds; the others are
 
 - sampled from the policy's Gaussian, where it has one and the mode is "sample";
 - else the policy's mean action, with Gaussian noise of a given σ where that is above 0.
@@ -10,13 +10,13 @@ Log-probabilities of a Box's actions are log-densities in units of the mixture t
 A mean action without noise is a point mass: it has log(1 − ε), and a uniform one its density.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from common.policies.box import BoxActions
-from common.policies.inference import log_probabilities
 from common.policies.spec import GAUSSIAN, DistKind, PolicySpec
 
 Actions = npt.NDArray[np.int64] | npt.NDArray[np.float32]
@@ -78,10 +78,9 @@ def draw_actions(
         return _draw_from_box(
             spec.dist, dist_inputs, mode=mode, epsilon=epsilon, rng=rng, noise=noise
         )
-    logs = log_probabilities(dist_inputs, spec.dist, epsilon=epsilon, mode=mode)
-    # The largest of log p + Gumbel noise is a draw from p.
-    actions = (logs + rng.gumbel(size=logs.shape)).argmax(-1)
-    return Drawn(actions, np.take_along_axis(logs, actions[:, None], axis=-1)[:, 0])
+    if mode == "greedy" or spec.dist == "q_values":
+        return _draw_greedily(dist_inputs, epsilon=epsilon, rng=rng)
+    return _draw_by_softmax(dist_inputs, epsilon=epsilon, rng=rng)
 
 
 def mean_actions(dist: DistKind, dist_inputs: FloatArray) -> FloatArray:
@@ -99,6 +98,28 @@ def mean_and_log_std(
         return dist_inputs, None
     mean, log_std = np.split(dist_inputs, 2, axis=-1)
     return mean, np.clip(log_std, *LOG_STD_RANGE[dist])
+
+
+def _draw_greedily(outputs: FloatArray, *, epsilon: float, rng: np.random.Generator) -> Drawn:
+    """Draw by the largest outputs: few calls, which are what a step of small batches costs."""
+    count, num_actions = outputs.shape
+    greedy = outputs.argmax(-1)
+    if epsilon == 0.0:
+        return Drawn(greedy, np.zeros(count, np.float32))
+    actions = np.where(rng.random(count) < epsilon, rng.integers(num_actions, size=count), greedy)
+    uniform = epsilon / num_actions
+    log_greedy, log_other = (np.float32(math.log(p)) for p in (1.0 - epsilon + uniform, uniform))
+    return Drawn(actions, np.where(actions == greedy, log_greedy, log_other))
+
+
+def _draw_by_softmax(logits: FloatArray, *, epsilon: float, rng: np.random.Generator) -> Drawn:
+    shifted = np.exp(logits - logits.max(-1, keepdims=True))
+    mixed = (1.0 - epsilon) * shifted / shifted.sum(-1, keepdims=True) + epsilon / logits.shape[-1]
+    with np.errstate(divide="ignore"):
+        logs: FloatArray = np.log(mixed).astype(np.float32)
+    # The largest of log p + Gumbel noise is a draw from p.
+    actions = (logs + rng.gumbel(size=logs.shape)).argmax(-1)
+    return Drawn(actions, np.take_along_axis(logs, actions[:, None], axis=-1)[:, 0])
 
 
 def _draw_from_box(

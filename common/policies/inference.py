@@ -15,7 +15,6 @@ import torch
 
 from common.networks.inputs import DTYPES, Layout, Precision, cast_frames, cut_stacks
 from common.policies.policy import Policy
-from common.policies.spec import DistKind
 
 Observations = npt.NDArray[np.uint8 | np.float32]
 """[B, *shape], as the policy's specification says."""
@@ -163,27 +162,3 @@ def lead_of_the_best(dist_inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
 def hardware_has_bfloat16() -> bool:
     """Whether this CPU computes in bfloat16 natively."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def log_probabilities(
-    dist_inputs: npt.NDArray[np.float32], dist: DistKind, *, epsilon: float, mode: str
-) -> npt.NDArray[np.float32]:
-    """Return log-probabilities [B, A] of each action under ε-greedy or ε-sampled acting.
-
-    Args:
-        dist_inputs: [B, A] logits or Q-values.
-        dist: which of the two; Q-values are only ever acted on greedily.
-        epsilon: share of uniformly random actions.
-        mode: "greedy" or "sample".
-    """
-    num_actions = dist_inputs.shape[-1]
-    if mode == "sample" and dist == "logits":
-        shifted = np.exp(dist_inputs - dist_inputs.max(-1, keepdims=True))
-        probabilities = shifted / shifted.sum(-1, keepdims=True)
-    else:
-        probabilities = np.zeros_like(dist_inputs)
-        np.put_along_axis(probabilities, dist_inputs.argmax(-1)[:, None], 1.0, axis=-1)
-    mixed = (1.0 - epsilon) * probabilities + epsilon / num_actions
-    with np.errstate(divide="ignore"):
-        logs: npt.NDArray[np.float32] = np.log(mixed).astype(np.float32)
-    return logs

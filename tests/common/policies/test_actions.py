@@ -12,6 +12,7 @@ from common.policies.actions import (
     random_actions,
 )
 from common.policies.box import BoxActions
+from tests.acting import log_probabilities
 from tests.builders import make_spec
 
 BOX = BoxActions(low=(-2.0, 0.0), high=(2.0, 10.0))
@@ -125,19 +126,46 @@ def test_a_seed_gives_the_draw():
     assert (first.actions != other.actions).any()
 
 
-def test_discrete_actions_are_drawn_with_their_shares():
-    logits = np.log(np.array([[0.5, 0.3, 0.2]], np.float32))
-    drawn = draw_actions(
-        make_spec(),
-        np.repeat(logits, 20_000, axis=0),
-        mode="sample",
-        epsilon=0.1,
-        rng=np.random.default_rng(0),
-    )
-    wanted = 0.9 * np.array([0.5, 0.3, 0.2]) + 0.1 / 3
-    shares = np.bincount(drawn.actions, minlength=3) / 20_000
-    np.testing.assert_allclose(shares, wanted, atol=0.01)
-    np.testing.assert_allclose(drawn.log_probs, np.log(wanted)[drawn.actions], rtol=1e-5)
+LOGITS = np.array([[0.0, 1.0, -1.0], [3.0, 3.0, -2e4], [-5.0, 0.5, 2.0]], np.float32)
+"""In the second row two actions are as good, and the third has no probability in float32."""
+COUNT = 20_000
+
+
+def draw_discrete(dist: str, outputs: np.ndarray, **how: Any) -> Any:
+    """Draw `COUNT` times from every row; actions and log-probabilities are [rows, COUNT]."""
+    rng = np.random.default_rng(0)
+    rows = np.repeat(outputs, COUNT, axis=0)
+    rows.flags.writeable = False
+    drawn = draw_actions(make_spec(dist=dist), rows, rng=rng, **how)
+    return drawn.actions.reshape(-1, COUNT), drawn.log_probs.reshape(-1, COUNT)
+
+
+@pytest.mark.parametrize("dist", ["logits", "q_values"])
+@pytest.mark.parametrize("mode", ["greedy", "sample"])
+@pytest.mark.parametrize("epsilon", [0.0, 0.05, 1.0])
+def test_discrete_actions_are_drawn_with_their_shares(dist, mode, epsilon):
+    actions, log_probs = draw_discrete(dist, LOGITS, mode=mode, epsilon=epsilon)
+    wanted = log_probabilities(LOGITS, dist, epsilon=epsilon, mode=mode)
+    assert (actions.dtype, log_probs.dtype) == (np.int64, np.float32)
+    for row in range(len(LOGITS)):
+        shares = np.bincount(actions[row], minlength=3) / COUNT
+        np.testing.assert_allclose(shares, np.exp(wanted[row]), atol=0.015)
+        assert (shares[np.isneginf(wanted[row])] == 0).all()
+        np.testing.assert_allclose(log_probs[row], wanted[row, actions[row]], rtol=1e-5, atol=1e-6)
+
+
+def test_greedy_acting_takes_the_first_largest():
+    actions, log_probs = draw_discrete("logits", LOGITS, mode="greedy", epsilon=0.0)
+    np.testing.assert_array_equal(actions, np.repeat([[1], [0], [2]], COUNT, axis=1))
+    np.testing.assert_array_equal(log_probs, 0.0)
+
+
+def test_a_random_action_that_is_the_greedy_one_counts_as_that():
+    actions, log_probs = draw_discrete("q_values", LOGITS[:1], mode="greedy", epsilon=0.3)
+    greedy = actions[0] == 1
+    np.testing.assert_array_equal(log_probs[0, greedy], np.float32(math.log(0.7 + 0.1)))
+    np.testing.assert_array_equal(log_probs[0, ~greedy], np.float32(math.log(0.3 / 3)))
+    assert greedy.mean() == pytest.approx(0.8, abs=0.01)
 
 
 def test_random_actions_are_of_the_space():
