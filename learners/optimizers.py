@@ -8,16 +8,29 @@ scaled with the batch and warmed up (`LearnerConfig.rate`).
 from collections.abc import Callable, Iterable
 from typing import Literal
 
-import pytorch_optimizer
 import torch
 
 OptimizerName = Literal["adam", "adamw", "lamb", "lars"]
 Parameters = Iterable[torch.nn.Parameter]
 
+
+def _lamb(parameters: Parameters, rate: float, decay: float) -> torch.optim.Optimizer:
+    # A third of all import time of an env runner, which only learners of large batches need.
+    from pytorch_optimizer import Lamb
+
+    return Lamb(parameters, lr=rate, weight_decay=decay)
+
+
+def _lars(parameters: Parameters, rate: float, decay: float) -> torch.optim.Optimizer:
+    from pytorch_optimizer import LARS
+
+    return LARS(parameters, lr=rate, weight_decay=decay)
+
+
 OPTIMIZERS: dict[OptimizerName, Callable[[Parameters, float, float], torch.optim.Optimizer]] = {
     "adam": lambda p, lr, decay: torch.optim.Adam(p, lr=lr, weight_decay=decay, fused=True),
     "adamw": lambda p, lr, decay: torch.optim.AdamW(p, lr=lr, weight_decay=decay, fused=True),
-    "lamb": lambda p, lr, decay: pytorch_optimizer.Lamb(p, lr=lr, weight_decay=decay),
-    "lars": lambda p, lr, decay: pytorch_optimizer.LARS(p, lr=lr, weight_decay=decay),
+    "lamb": _lamb,
+    "lars": _lars,
 }
 """From parameters, learning rate and weight decay."""

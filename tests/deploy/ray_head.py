@@ -1,5 +1,6 @@
 """A Ray head of its own, in token mode, as deploy/ starts one; for the tests of who may join."""
 
+import json
 import os
 import signal
 import socket
@@ -96,8 +97,11 @@ class RayHead:
             process.kill()
         self._temporary.cleanup()
 
-    def add_node(self, *, num_cpus: int) -> psutil.Process:
-        """Start one more node, which holds the token; return the process that started it."""
+    def add_node(self, *, num_cpus: int) -> None:
+        """Start one more node, which holds the token, and wait until the head knows it.
+
+        Nodes of one machine that start together choose the same names for their sockets.
+        """
         [agent] = _free_ports(1)
         self._nodes.append(
             self._start(
@@ -106,7 +110,16 @@ class RayHead:
                 f"--dashboard-agent-listen-port={agent}",
             )
         )
-        return psutil.Process(self._nodes[-1].pid)
+        deadline = time.monotonic() + DEADLINE_S
+        while self.num_nodes() < len(self._nodes):
+            assert self._nodes[-1].poll() is None, "the node does not start"
+            assert time.monotonic() < deadline, "the node does not join"
+            time.sleep(0.2)
+
+    def num_nodes(self) -> int:
+        """Return how many nodes the head knows."""
+        answer = json.loads(self.ask("/nodes?view=summary", self._token).text)
+        return len(answer["data"]["summary"])
 
     def processes(self) -> Iterator[psutil.Process]:
         """Yield every process that the nodes started."""
