@@ -3,16 +3,22 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_serializer, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_serializer,
+    model_serializer,
+    model_validator,
+)
 
 from actors.behavior import BehaviorConfig, Dagger
 from actors.config import ActorsConfig, EvaluationConfig
 from actors.environments import EnvConfig
 from actors.placement import SharedPlacement
+from cluster.task_config import OF_TASKS, TaskConfig, TeacherConfig, check_tasks, with_first_task
 from common.config import StrictModel, Tree, apply_overrides, read_toml, validate
 from common.credentials import refuse_credentials
 from common.networks import NetworkSpec
-from common.policies.spec import ActingSpec
 from common.replay.config import ReplayConfig
 from common.storage import Named, locate
 from common.teachers.factory_format import names_factory
@@ -20,30 +26,6 @@ from learners.config import LearnerConfig
 from learners.feed import QUEUE_SIZE
 from learners.objectives import ObjectiveConfig
 from learners.teach_config import TeachConfig
-
-
-class TeacherConfig(StrictModel):
-    """The recipe's `[teacher]`: whom to learn from."""
-
-    path: str
-    """A policy file or a checkpoint's folder; in a recipe, relative to the recipe's folder. Or the
-    URI of a policy that Stillhouse wrote, or a function that makes one, as `module:function`."""
-    format: Literal[
-        "auto",
-        "safetensors",
-        "sb3",
-        "cleanrl",
-        "rllib",
-        "onnx",
-        "torchscript",
-        "torch_export",
-        "factory",
-    ] = "auto"
-    trust: bool = False
-    """Whether what can run code when it is read may do so: a factory, a TorchScript archive, a
-    `.pt2` archive."""
-    acting: ActingSpec | None = None
-    """How the teacher acts, where the file's own answer should not hold."""
 
 
 class StudentConfig(StrictModel):
@@ -94,6 +76,8 @@ class RunConfig(StrictModel):
     """Transitions (agent steps, not frames) to collect and train on."""
     env: EnvConfig
     teacher: TeacherConfig | None = None
+    tasks: tuple[TaskConfig, ...] = ()
+    """Of a student of several; `env` and `teacher` are the first one's then."""
     teach: TeachConfig | None = None
     """Trains the teacher first, where `[teacher]` names no file."""
     student: StudentConfig
@@ -106,6 +90,23 @@ class RunConfig(StrictModel):
     stop: StopConfig = StopConfig()
     supervision: SupervisionConfig = SupervisionConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_task(cls, tree: Any) -> Any:
+        return with_first_task(tree)
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what a recipe with tasks, or without, does not have."""
+        tree: dict[str, Any] = dump(self)
+        idle = OF_TASKS if self.tasks else ("tasks",)
+        return {key: value for key, value in tree.items() if key not in idle}
+
+    @model_validator(mode="after")
+    def _tasks_are_kept_apart(self) -> "RunConfig":
+        check_tasks(self)
+        return self
 
     @model_validator(mode="after")
     def _one_teacher(self) -> "RunConfig":
@@ -176,6 +177,20 @@ class RunConfig(StrictModel):
         return tree and {key: value for key, value in tree.items() if key not in idle}
 
     @property
+    def task_name(self) -> str:
+        """What the recipe's task is called; of several, all their names."""
+        return "+".join(task.name for task in self.tasks) or self.env.id
+
+    def of_tasks(self) -> tuple["RunConfig", ...]:
+        """Return a recipe of one task for each."""
+        if len(self.tasks) < 2:
+            return (self,)
+        return tuple(
+            self.model_copy(update={"tasks": (task,), "env": task.env, "teacher": task.teacher})
+            for task in self.tasks
+        )
+
+    @property
     def learner_asks_teacher(self) -> bool:
         """Whether the teacher computes in the learner's processes."""
         return not self.actors.labels_chunks or self.objective.needs_features
@@ -221,6 +236,12 @@ def _without_credentials(tree: Tree) -> Tree:
 
 
 def _with_absolute_teacher(tree: Tree, base: Path) -> Tree:
+    if isinstance(tasks := tree.get("tasks"), list):
+        changed = [
+            _with_absolute_teacher(task, base) if isinstance(task, dict) else task
+            for task in tasks
+        ]
+        tree = tree | {"tasks": changed}
     teacher = tree.get("teacher")
     if not isinstance(teacher, dict) or not isinstance(teacher.get("path"), str):
         return tree

@@ -44,7 +44,7 @@ def read_toml(path: Named) -> Tree:
 def apply_overrides(tree: Tree, overrides: Sequence[str]) -> Tree:
     """Return `tree` with `a.b.c=value` overrides applied.
 
-    A value is read as a TOML value (`3`, `true`, `[16, 16]`, `"text"`) and taken as plain text
+    In an array of tables the key is the table's name: `tasks.pong.teacher.path=…`. A value is read as a TOML value (`3`, `true`, `[16, 16]`, `"text"`) and taken as plain text
     where it is not one.
 
     Raises:
@@ -59,6 +59,8 @@ def apply_overrides(tree: Tree, overrides: Sequence[str]) -> Tree:
         node = result
         for part in parts[:-1]:
             child = node.setdefault(part, {})
+            if isinstance(child, list):  # of tables, which are told apart by their names
+                child = {table["name"]: table for table in child if "name" in table}
             if not isinstance(child, dict):
                 raise ConfigError(f"--set {override}: {part} is a value, not a table")
             node = child
@@ -79,8 +81,10 @@ def validate(model: type[ModelT], tree: Mapping[str, Any], source: str) -> Model
         raise ConfigError(f"{source}: " + "; ".join(clauses)) from None
 
 
-def _copy(tree: Tree) -> Tree:
-    return {key: _copy(value) if isinstance(value, dict) else value for key, value in tree.items()}
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(child) for key, child in value.items()}
+    return [_copy(child) for child in value] if isinstance(value, list) else value
 
 
 def _parse_value(text: str) -> Any:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from common.networks import NetworkOutput
 from common.policies.spec import DistKind
 
 
@@ -23,6 +24,17 @@ class DistillBatch:
 
     teacher_features: torch.Tensor | None = None
     """[B, F] float32 last hidden layer of the teacher, where the objective needs it."""
+
+    task: str | None = None
+    """Of a student of several tasks: which of them all rows are of."""
+    outputs: slice = slice(None)
+    """Which of the student's first outputs are the task's."""
+
+    def of_task(self, output: NetworkOutput) -> NetworkOutput:
+        """Return the task's part of what the student says of this batch."""
+        if self.task is None:
+            return output
+        return output._replace(dist_inputs=output.dist_inputs[:, self.outputs])
 
     @property
     def size(self) -> int:

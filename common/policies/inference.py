@@ -15,6 +15,7 @@ import torch
 
 from common.networks.inputs import DTYPES, Layout, Precision, cast_frames, cut_stacks
 from common.policies.policy import Policy
+from common.policies.tasks import policy_of_task, state_of_task
 
 Observations = npt.NDArray[np.uint8 | np.float32]
 """[B, *shape], as the policy's specification says."""
@@ -81,6 +82,7 @@ class InferencePolicy:
             float32: rounding must not decide between actions that are nearly equal.
         device: where to compute.
         inputs: shared with a policy that sees the same arrays; used where both want the same form.
+        task: which head to act with, of a policy of several tasks.
     """
 
     def __init__(
@@ -92,7 +94,12 @@ class InferencePolicy:
         refine_below: float = 0.0,
         device: torch.device = CPU,
         inputs: Inputs | None = None,
+        task: str | None = None,
     ) -> None:
+        self._whole, self._task = policy.spec, task
+        weights = policy.network.state_dict()
+        if task is not None:
+            policy = policy_of_task(policy, task)
         self.spec = policy.spec
         self._dtype = DTYPES[precision]
         self._device = device
@@ -109,7 +116,7 @@ class InferencePolicy:
         refine_below = refine_below if policy.spec.action_box is None else 0.0
         self._refine_below = refine_below
         self._exact = InferencePolicy(policy, device=device) if refine_below > 0 else None
-        self.load(policy.network.state_dict())
+        self.load(weights)
 
     def shared_inputs(self) -> Inputs:
         """Return what policies that see the same arrays can share with this one."""
@@ -118,7 +125,9 @@ class InferencePolicy:
         return self._inputs
 
     def load(self, state: Mapping[str, torch.Tensor]) -> None:
-        """Take over new weights (float32, as they are published)."""
+        """Take over new weights (float32, as they are published, with the heads of all tasks)."""
+        if self._task is not None:
+            state = state_of_task(self._whole, state, self._task)
         network = self._network.to(CPU, torch.float32)
         network.load_state_dict(state)
         network.fold_scale(self.spec.observation.scale)

@@ -69,6 +69,23 @@ class ActingSpec(StrictModel):
     epsilon: float = Field(default=0.0, ge=0.0, le=1.0)
 
 
+class TaskHead(StrictModel):
+    """What a policy of several tasks does in one of them; fields as `PolicySpec` has them."""
+
+    name: str
+    num_actions: int | None = Field(default=None, ge=2)
+    action_box: BoxActions | None = None
+    action_meanings: tuple[str, ...] | None = None
+    dist: DistKind = "logits"
+    acting: ActingSpec = ActingSpec()
+    environment: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def num_dist_inputs(self) -> int:
+        """Width of the task's part of the network's first output."""
+        return _width(self.num_actions, self.action_box, self.dist)
+
+
 class PolicySpec(StrictModel):
     """Everything that is needed to run a policy, and where it comes from."""
 
@@ -91,9 +108,14 @@ class PolicySpec(StrictModel):
     """The environment and preprocessing that the policy was made for."""
     measured: dict[str, Any] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
+    heads: tuple[TaskHead, ...] = ()
+    """Of a policy of several tasks, which has no actions but these; side by side, in this order,
+    they are the network's first output."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "PolicySpec":
+        if self.heads:
+            return self._with_heads()
         if (self.num_actions is None) == (self.action_box is None):
             raise ValueError("give either num_actions or action_box")
         if (self.action_box is None) == (self.dist in CONTINUOUS):
@@ -114,10 +136,46 @@ class PolicySpec(StrictModel):
             raise ValueError(f"has_value = {self.has_value}, but network.value = {program.value!r}")
         return self
 
+    def _with_heads(self) -> "PolicySpec":
+        names = [head.name for head in self.heads]
+        if len(set(names)) < len(names):
+            raise ValueError(f"heads have the same name: {', '.join(names)}")
+        if self.num_actions is not None or self.action_box is not None:
+            raise ValueError("give actions in heads, or beside them, not both")
+        for name in names:
+            self.of_task(name)  # which says what is wrong with it
+        return self
+
+    def of_task(self, name: str) -> "PolicySpec":
+        """Return what the policy is in one of its tasks.
+
+        Raises:
+            KeyError: it has no such task.
+        """
+        heads = {head.name: head for head in self.heads}
+        fields = {key: getattr(heads[name], key) for key in TaskHead.model_fields if key != "name"}
+        own = {key: getattr(self, key) for key in type(self).model_fields} | fields
+        return PolicySpec(**own | {"heads": (), "name": f"{self.name}-{name}"})
+
+    def outputs_of(self, name: str) -> slice:
+        """Return which of the first outputs are a task's."""
+        start = 0
+        for head in self.heads:
+            if head.name == name:
+                return slice(start, start + head.num_dist_inputs)
+            start += head.num_dist_inputs
+        raise KeyError(name)
+
     @property
     def num_dist_inputs(self) -> int:
         """Width of the network's first output."""
-        if self.action_box is None:
-            assert self.num_actions is not None
-            return self.num_actions
-        return self.action_box.size * (2 if self.dist in GAUSSIAN else 1)
+        if self.heads:
+            return sum(head.num_dist_inputs for head in self.heads)
+        return _width(self.num_actions, self.action_box, self.dist)
+
+
+def _width(num_actions: int | None, box: BoxActions | None, dist: DistKind) -> int:
+    if box is None:
+        assert num_actions is not None
+        return num_actions
+    return box.size * (2 if dist in GAUSSIAN else 1)

@@ -18,9 +18,16 @@ class Draw(NamedTuple):
     rows: torch.Tensor  # [B] int64
     weights: torch.Tensor | None = None
     """[B] float32 factors of the samples' losses, or None where all are 1."""
+    group_size: int | None = None
+    """Rows of a task, where the rows are of several, task after task."""
 
     def split(self, size: int) -> list["Draw"]:
-        """Return the same in parts of `size` rows; the last may have fewer."""
+        """Return the same in parts of `size` rows of one task; a task's last may have fewer."""
+        if self.group_size is not None:
+            return [part for group in self._parts(self.group_size) for part in group.split(size)]
+        return self._parts(size)
+
+    def _parts(self, size: int) -> list["Draw"]:
         rows = torch.split(self.rows, size)
         if self.weights is None:
             return [Draw(part) for part in rows]

@@ -1,0 +1,118 @@
+"""`[teacher]` and `[[tasks]]`: whom to learn from, and in which environments.
+
+A recipe without `[[tasks]]` has one task, its `[env]` and `[teacher]`. With `[[tasks]]` one student
+learns all of them, and what would mix them up is refused here.
+"""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from actors.environments import EnvConfig
+from actors.placement import AtSamplingPlacement, SharedPlacement
+from common.config import StrictModel
+from common.policies.spec import ActingSpec
+
+if TYPE_CHECKING:
+    from cluster.config import RunConfig
+
+OF_TASKS = ("env", "teacher")
+"""The recipe's tables that each of `[[tasks]]` has for itself."""
+
+
+class TeacherConfig(StrictModel):
+    """The recipe's `[teacher]`: whom to learn from."""
+
+    path: str
+    """A policy file or a checkpoint's folder; in a recipe, relative to the recipe's folder. Or the
+    URI of a policy that Stillhouse wrote, or a function that makes one, as `module:function`."""
+    format: Literal[
+        "auto",
+        "safetensors",
+        "sb3",
+        "cleanrl",
+        "rllib",
+        "onnx",
+        "torchscript",
+        "torch_export",
+        "factory",
+    ] = "auto"
+    trust: bool = False
+    """Whether what can run code when it is read may do so: a factory, a TorchScript archive, a
+    `.pt2` archive."""
+    acting: ActingSpec | None = None
+    """How the teacher acts, where the file's own answer should not hold."""
+
+
+class TaskConfig(StrictModel):
+    """One of the recipe's `[[tasks]]`."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    """In evaluations, metrics and on the command line."""
+    env: EnvConfig
+    teacher: TeacherConfig
+
+
+def with_first_task(tree: Any) -> Any:
+    """Return a recipe's tree in which `env` and `teacher` are the first task's.
+
+    Raises:
+        ValueError: they are given beside `[[tasks]]`.
+    """
+    if not isinstance(tree, dict) or not tree.get("tasks"):
+        return tree
+    for key in OF_TASKS:
+        if tree.get(key) is not None:
+            raise ValueError(f"{key}: give it in each of [[tasks]], not beside them")
+    first = tree["tasks"][0] if isinstance(tree["tasks"], list | tuple) else None
+    if not isinstance(first, dict):
+        return tree
+    return tree | {key: first[key] for key in OF_TASKS if key in first}
+
+
+def check_tasks(config: "RunConfig") -> None:
+    """Hold a recipe against its `[[tasks]]`.
+
+    Raises:
+        ValueError: it asks for what does not work with several.
+    """
+    names = [task.name for task in config.tasks]
+    if len(set(names)) < len(names):
+        raise ValueError(f"tasks: names must differ: {', '.join(names)}")
+    if config.tasks and config.teach is not None:
+        raise ValueError("teach: trains the teacher of one task; give a teacher in each of [[tasks]]")
+    if (count := len(names)) < 2:
+        return
+    scaling, runners = config.actors.scaling, config.actors.num_env_runners
+    fewest = runners if scaling is None else min(runners, scaling.min_env_runners)
+    if fewest < count:
+        raise ValueError(
+            f"actors.num_env_runners = {fewest}: fewer than the {count} [[tasks]], each of which "
+            f"needs one"
+        )
+    batch_size, window = config.learner.batch_size, config.replay.window_size()
+    if batch_size % count:
+        raise ValueError(
+            f"learner.batch_size = {batch_size}: must be a multiple of the {count} [[tasks]], "
+            f"which share each batch equally"
+        )
+    if window // count < 2 * config.actors.chunk_size:
+        raise ValueError(
+            f"replay.window = {window}: must hold two chunks of actors.unroll_length x "
+            f"actors.num_envs_per_runner = {config.actors.chunk_size} for each of {count} [[tasks]]"
+        )
+    placement, objective = config.actors.inference, config.objective
+    one_only = {
+        f"learner.num_ranks = {config.learner.num_ranks}": config.learner.num_ranks > 1,
+        "replay.checkpoint = true": config.replay.checkpoint,
+        f"actors.inference = {getattr(placement, 'placement', None)!r}": isinstance(
+            placement, SharedPlacement | AtSamplingPlacement
+        ),
+        "objective.value": objective.needs_value,
+        "objective.feature": objective.needs_features,
+        "temperature = 'auto'": bool(objective.wanting_temperature()),
+        "student.network.gsde": getattr(config.student.network, "gsde", None) is not None,
+    }
+    for setting, wanted in one_only.items():
+        if wanted:
+            raise ValueError(f"{setting}: works with one task, not {count}; leave it out")
