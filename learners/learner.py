@@ -9,9 +9,7 @@ and metrics are the same on all of them.
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +17,12 @@ import torch
 
 from common.codec import EncodedChunk
 from common.errors import ConfigError
-from common.networks import NetworkOutput
-from common.networks.inputs import Layout, cast_frames
-from common.policies.inference import hardware_has_bfloat16
 from common.policies.policy import Policy
 from common.policies.spec import DistKind
 from common.replay.sampler_config import UNIFORM, SamplerConfig
 from common.trajectory import UNLABELLED, Life, TrajectoryChunk
 from common.weights import PolicyWeights, weights_of
+from learners.backward import BackwardPass
 from learners.batch import DistillBatch
 from learners.config import LearnerConfig
 from learners.counting import LifeCount, ReceivedChunks
@@ -75,17 +71,10 @@ class Learner:
     ) -> None:
         self.student = student
         self.ranks = ranks
-        self._objective = objective
         self._config = config
         self._total_env_steps = total_env_steps
-        self._device = device
-        self._network = student.network.to(device).train()
-        self._layout: Layout = "contiguous" if config.layout == "auto" else config.layout
-        self._network.set_layout(self._layout)
-        self._replica = ranks.replicate(self._network, may_leave_unused=student.spec.has_value)
-        self._forward = self._compiled() if config.compile else self._replica
-        self._scale = student.spec.observation.scale
-        self._bfloat16 = _computes_in_bfloat16(config, student, device)
+        self._backward = BackwardPass(student, objective, config, device=device, ranks=ranks)
+        self._network = self._backward.network
         self._optimizer = OPTIMIZERS[config.optimizer](
             self._network.parameters(), config.learning_rate, config.weight_decay
         )
@@ -97,7 +86,7 @@ class Learner:
             teacher_dist=teacher_dist,
             device=device,
             sampler=self._sampler,
-            block=self._network.block if self._layout == "blocks" else None,
+            block=self._backward.block,
         )
         self._rng = np.random.default_rng((seed, 1, ranks.rank))
         self._batch_size = config.batch_size // ranks.size
@@ -170,7 +159,9 @@ class Learner:
         self._budget -= self._batch_size
         self.samples += config.batch_size
         self._optimizer.zero_grad(set_to_none=True)
-        found = self._accumulate(self.draw(self._batch_size))
+        draw = self.draw(self._batch_size)
+        found, losses = self._backward(draw, self.gather)
+        self._sampler.update(draw.rows, losses)
         norm = torch.nn.utils.clip_grad_norm_(
             self._network.parameters(), config.max_grad_norm or math.inf
         )
@@ -331,60 +322,6 @@ class Learner:
             "learner.optimizer": self._config.optimizer,
         }
 
-    def _accumulate(self, draw: Draw) -> dict[str, torch.Tensor]:
-        """Add up the gradients of a batch in micro-batches; return means over the batch.
-
-        Only a micro-batch is gathered at a time, so a batch may be larger than memory. The
-        sampler hears of the samples' losses.
-        """
-        size = self._config.micro_batch_size
-        means: dict[str, torch.Tensor] = {}
-        losses: list[torch.Tensor] = []
-        num_rows = len(draw.rows)
-        parts = draw.split(num_rows if size == "auto" else size)
-        for number, part in enumerate(parts, start=1):
-            batch = replace(self._window.gather(part.rows), weights=part.weights)
-            last = number == len(parts)
-            with nullcontext() if last else self.ranks.accumulate(self._replica):
-                found, each = self._backward(batch, share=batch.size / num_rows)
-            losses.append(each)
-            for name, value in found.items():
-                means[name] = value + means[name] if name in means else value
-        self._sampler.update(draw.rows, torch.cat(losses))
-        return means
-
-    def _backward(
-        self, batch: DistillBatch, *, share: float
-    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Add a micro-batch's gradient times its share.
-
-        Returns:
-            Its figures, times its share, and the loss of every sample.
-        """
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            output = self._forward(self._inputs(batch.observations), input_scale=self._scale)
-        output = output._replace(
-            dist_inputs=output.dist_inputs.float(),
-            value=None if output.value is None else output.value.float(),
-        )
-        loss, terms, each = self._objective(batch, output)
-        (loss * share).backward()  # type: ignore[no-untyped-call]
-        agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)
-        found = {"loss": loss.detach(), "agreement": agreed.float().mean(), **terms}
-        return {name: value * share for name, value in found.items()}, each
-
-    def _inputs(self, observations: torch.Tensor) -> torch.Tensor:
-        """Return observations as the network takes them; the window's own memory is never given."""
-        dtype = torch.bfloat16 if self._bfloat16 else torch.float32
-        if observations.dtype is not torch.uint8:
-            return observations.to(dtype)
-        return cast_frames(observations, dtype, self._layout)
-
-    def _compiled(self) -> Callable[..., NetworkOutput]:
-        mode = "reduce-overhead" if self._device.type == "cuda" else None
-        compiled: Callable[..., NetworkOutput] = torch.compile(self._replica, mode=mode)
-        return compiled
-
 
 def _paired(
     chunks: Sequence[TrajectoryChunk], encoded: Sequence[EncodedChunk]
@@ -392,11 +329,3 @@ def _paired(
     """Return every chunk with its compressed form, or None where these are not kept."""
     kept: Sequence[EncodedChunk | None] = encoded or [None] * len(chunks)
     return zip(chunks, kept, strict=True)
-
-
-def _computes_in_bfloat16(config: LearnerConfig, student: Policy, device: torch.device) -> bool:
-    if config.precision != "auto":
-        return config.precision == "bfloat16"
-    if student.spec.observation.dtype != "uint8":
-        return False
-    return torch.cuda.is_bf16_supported() if device.type == "cuda" else hardware_has_bfloat16()

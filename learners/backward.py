@@ -1,0 +1,129 @@
+"""The backward pass: from a draw of rows to the gradient of the student's weights.
+
+The learner draws and steps; here a batch is gathered in micro-batches, goes through the student in
+the precision and layout that the recipe asks for, and the objective's gradient is added up.
+"""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+
+import torch
+
+from common.networks import NetworkOutput
+from common.networks.inputs import Layout, cast_frames
+from common.policies.inference import hardware_has_bfloat16
+from common.policies.policy import Policy
+from learners.batch import DistillBatch
+from learners.config import LearnerConfig
+from learners.objectives import ObjectiveConfig
+from learners.ranks import Ranks
+from learners.samplers import Draw
+
+Figures = dict[str, torch.Tensor]
+"""Means over a batch, [] each: loss, one entry a term, greedy agreement."""
+
+
+class BackwardPass:
+    """Computes a student's gradients.
+
+    Args:
+        student: the policy to train; its network is moved to the device, in place.
+        objective: what to minimise.
+        config: micro-batches, precision, layout.
+        device: where to compute.
+        ranks: who else computes a share of each gradient.
+    """
+
+    def __init__(
+        self,
+        student: Policy,
+        objective: ObjectiveConfig,
+        config: LearnerConfig,
+        *,
+        device: torch.device,
+        ranks: Ranks,
+    ) -> None:
+        self._objective = objective
+        self._micro_batch_size = config.micro_batch_size
+        self._device = device
+        self._ranks = ranks
+        self.network = student.network.to(device).train()
+        self._layout: Layout = "contiguous" if config.layout == "auto" else config.layout
+        self.network.set_layout(self._layout)
+        self._replica = ranks.replicate(self.network, may_leave_unused=student.spec.has_value)
+        self._forward = self._compiled() if config.compile else self._replica
+        self._scale = student.spec.observation.scale
+        self._bfloat16 = _computes_in_bfloat16(config, student, device)
+
+    @property
+    def block(self) -> int | None:
+        """Side of the squares in which frames are taken, or None where they come whole."""
+        return self.network.block if self._layout == "blocks" else None
+
+    def __call__(
+        self, draw: Draw, gather: Callable[[torch.Tensor], DistillBatch]
+    ) -> tuple[Figures, torch.Tensor]:
+        """Add up the gradients of a batch in micro-batches.
+
+        Only a micro-batch is gathered at a time, so a batch may be larger than memory.
+
+        Args:
+            draw: the batch's rows.
+            gather: returns rows of the window.
+
+        Returns:
+            Means over the batch, and the loss of every row drawn.
+        """
+        size = self._micro_batch_size
+        means: Figures = {}
+        losses: list[torch.Tensor] = []
+        num_rows = len(draw.rows)
+        parts = draw.split(num_rows if size == "auto" else size)
+        for number, part in enumerate(parts, start=1):
+            batch = replace(gather(part.rows), weights=part.weights)
+            last = number == len(parts)
+            with nullcontext() if last else self._ranks.accumulate(self._replica):
+                found, each = self._add(batch, share=batch.size / num_rows)
+            losses.append(each)
+            for name, value in found.items():
+                means[name] = value + means[name] if name in means else value
+        return means, torch.cat(losses)
+
+    def _add(self, batch: DistillBatch, *, share: float) -> tuple[Figures, torch.Tensor]:
+        """Add a micro-batch's gradient times its share.
+
+        Returns:
+            Its figures, times its share, and the loss of every sample.
+        """
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+            output = self._forward(self._inputs(batch.observations), input_scale=self._scale)
+        output = output._replace(
+            dist_inputs=output.dist_inputs.float(),
+            value=None if output.value is None else output.value.float(),
+        )
+        loss, terms, each = self._objective(batch, output)
+        (loss * share).backward()  # type: ignore[no-untyped-call]
+        agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)
+        found = {"loss": loss.detach(), "agreement": agreed.float().mean(), **terms}
+        return {name: value * share for name, value in found.items()}, each
+
+    def _inputs(self, observations: torch.Tensor) -> torch.Tensor:
+        """Return observations as the network takes them; the window's own memory is never given."""
+        dtype = torch.bfloat16 if self._bfloat16 else torch.float32
+        if observations.dtype is not torch.uint8:
+            return observations.to(dtype)
+        return cast_frames(observations, dtype, self._layout)
+
+    def _compiled(self) -> Callable[..., NetworkOutput]:
+        mode = "reduce-overhead" if self._device.type == "cuda" else None
+        compiled: Callable[..., NetworkOutput] = torch.compile(self._replica, mode=mode)
+        return compiled
+
+
+def _computes_in_bfloat16(config: LearnerConfig, student: Policy, device: torch.device) -> bool:
+    if config.precision != "auto":
+        return config.precision == "bfloat16"
+    if student.spec.observation.dtype != "uint8":
+        return False
+    return torch.cuda.is_bf16_supported() if device.type == "cuda" else hardware_has_bfloat16()
