@@ -117,6 +117,12 @@ class RunConfig(StrictModel):
                 f"actors.inference.num_actors = {shared.num_actors}: more than the {runners} env "
                 f"runners that could ask them"
             )
+        if self.actors.unroll_length % self.learner.sequence_length:
+            raise ValueError(
+                f"learner.sequence_length = {self.learner.sequence_length}: must divide "
+                f"actors.unroll_length = {self.actors.unroll_length}, because a sequence lies "
+                f"within one chunk"
+            )
         ranks = self.learner.num_ranks
         if self.replay.num_shards % ranks:
             raise ValueError(

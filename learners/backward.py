@@ -7,6 +7,7 @@ the precision and layout that the recipe asks for, and the objective's gradient 
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 
@@ -19,9 +20,20 @@ from learners.config import LearnerConfig
 from learners.objectives import ObjectiveConfig
 from learners.ranks import Ranks
 from learners.samplers import Draw
+from learners.window import TransitionWindow
 
 Figures = dict[str, torch.Tensor]
 """Means over a batch, [] each: loss, one entry a term, greedy agreement."""
+
+
+class Gradient(NamedTuple):
+    """What is known of a gradient that was added up."""
+
+    figures: Figures
+    losses: torch.Tensor
+    """Of every row drawn, or the mean of every sequence drawn."""
+    num_samples: torch.Tensor | int
+    """Rows that it was learnt from."""
 
 
 class BackwardPass:
@@ -33,6 +45,8 @@ class BackwardPass:
         config: micro-batches, precision, layout.
         device: where to compute.
         ranks: who else computes a share of each gradient.
+
+    With sequences, whole ones make a micro-batch, and all means are over their valid rows.
     """
 
     def __init__(
@@ -46,6 +60,7 @@ class BackwardPass:
     ) -> None:
         self._objective = objective
         self._micro_batch_size = config.micro_batch_size
+        self._sequence_length = config.sequence_length
         self._device = device
         self._ranks = ranks
         self.network = student.network.to(device).train()
@@ -61,40 +76,40 @@ class BackwardPass:
         """Side of the squares in which frames are taken, or None where they come whole."""
         return self.network.block if self._layout == "blocks" else None
 
-    def __call__(
-        self, draw: Draw, gather: Callable[[torch.Tensor], DistillBatch]
-    ) -> tuple[Figures, torch.Tensor]:
+    def __call__(self, draw: Draw, window: TransitionWindow) -> Gradient:
         """Add up the gradients of a batch in micro-batches.
 
         Only a micro-batch is gathered at a time, so a batch may be larger than memory.
 
         Args:
-            draw: the batch's rows.
-            gather: returns rows of the window.
-
-        Returns:
-            Means over the batch, and the loss of every row drawn.
+            draw: rows or sequences of the window.
+            window: where they lie.
         """
+        length, num_draws = self._sequence_length, len(draw.rows)
         size = self._micro_batch_size
-        means: Figures = {}
+        parts = draw.split(num_draws if size == "auto" else size // length)
+        num_samples = num_draws if length == 1 else window.num_valid(draw.rows)
+        figures: Figures = {}
         losses: list[torch.Tensor] = []
-        num_rows = len(draw.rows)
-        parts = draw.split(num_rows if size == "auto" else size)
         for number, part in enumerate(parts, start=1):
-            batch = replace(gather(part.rows), weights=part.weights)
+            batch = window.gather(part.rows)
+            if part.weights is not None:
+                batch = replace(batch, weights=part.weights.repeat(length))
             last = number == len(parts)
             with nullcontext() if last else self._ranks.accumulate(self._replica):
-                found, each = self._add(batch, share=batch.size / num_rows)
+                found, each = self._add(batch, share=batch.num_valid / num_samples)
             losses.append(each)
             for name, value in found.items():
-                means[name] = value + means[name] if name in means else value
-        return means, torch.cat(losses)
+                figures[name] = value + figures[name] if name in figures else value
+        return Gradient(figures, torch.cat(losses), num_samples)
 
-    def _add(self, batch: DistillBatch, *, share: float) -> tuple[Figures, torch.Tensor]:
+    def _add(
+        self, batch: DistillBatch, *, share: torch.Tensor | float
+    ) -> tuple[Figures, torch.Tensor]:
         """Add a micro-batch's gradient times its share.
 
         Returns:
-            Its figures, times its share, and the loss of every sample.
+            Its figures, times its share, and the loss of everything drawn.
         """
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             output = self._forward(self._inputs(batch.observations), input_scale=self._scale)
@@ -105,8 +120,9 @@ class BackwardPass:
         loss, terms, each = self._objective(batch, output)
         (loss * share).backward()  # type: ignore[no-untyped-call]
         agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)
-        found = {"loss": loss.detach(), "agreement": agreed.float().mean(), **terms}
-        return {name: value * share for name, value in found.items()}, each
+        found = {"loss": loss.detach(), "agreement": batch.mean(agreed.float()), **terms}
+        figures = {name: value * share for name, value in found.items()}
+        return figures, batch.mean_of_draws(each)
 
     def _inputs(self, observations: torch.Tensor) -> torch.Tensor:
         """Return observations as the network takes them; the window's own memory is never given."""

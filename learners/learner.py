@@ -80,17 +80,22 @@ class Learner:
         )
         self._sampler_name = sampler.name
         self._window_capacity = window_capacity
-        self._sampler = make_sampler(sampler, capacity=window_capacity, device=device)
+        self._sequence_length = config.sequence_length
+        self._sampler = make_sampler(
+            sampler, capacity=window_capacity // config.sequence_length, device=device
+        )
         self._window = TransitionWindow(
             window_capacity,
             teacher_dist=teacher_dist,
             device=device,
             sampler=self._sampler,
             block=self._backward.block,
+            sequence_length=config.sequence_length,
         )
         self._rng = np.random.default_rng((seed, 1, ranks.rank))
         self._batch_size = config.batch_size // ranks.size
-        self._budget = 0
+        self._budget = 0.0
+        """Samples granted and not yet taken; whole, but for shares of several ranks' sequences."""
         self._received = ReceivedChunks()
         self._unreported = 0
         """Of `env_steps`, what this rank has not yet told the others."""
@@ -132,7 +137,7 @@ class Learner:
 
     @property
     def _steps_ready(self) -> int:
-        return self._budget // self._batch_size if len(self._window) else 0
+        return int(self._budget // self._batch_size) if len(self._window) else 0
 
     def agree(self, *, received: bool, stop: bool, save: bool) -> Report:
         """Tell the other ranks how things are here, and return how they are together.
@@ -154,21 +159,28 @@ class Learner:
         return together
 
     def step(self) -> None:
-        """Take one gradient step; a step whose gradient is not finite is skipped and counted."""
-        config = self._config
-        self._budget -= self._batch_size
-        self.samples += config.batch_size
+        """Take one gradient step; a step whose gradient is not finite is skipped and counted.
+
+        Of sequences only the valid rows are samples, so a batch of them may have fewer than
+        `batch_size`; what was granted and not taken stays granted.
+        """
         self._optimizer.zero_grad(set_to_none=True)
         draw = self.draw(self._batch_size)
-        found, losses = self._backward(draw, self.gather)
-        self._sampler.update(draw.rows, losses)
+        gradient = self._backward(draw, self._window)
+        self._sampler.update(draw.rows, gradient.losses)
         norm = torch.nn.utils.clip_grad_norm_(
-            self._network.parameters(), config.max_grad_norm or math.inf
+            self._network.parameters(), self._config.max_grad_norm or math.inf
         )
-        scalars = torch.stack([value.float() for value in (*found.values(), norm)])
+        found = gradient.figures | {"grad_norm": norm}
+        if isinstance(gradient.num_samples, torch.Tensor):
+            found["num_samples"] = gradient.num_samples
+        scalars = torch.stack([value.float() for value in found.values()])
         # One transfer from the device; not finite on one rank is so on all.
         averages: list[float] = self.ranks.mean(scalars).tolist()
-        values = dict(zip([*found, "grad_norm"], averages, strict=True))
+        values = dict(zip(found, averages, strict=True))
+        taken = values.pop("num_samples", self._batch_size)
+        self._budget -= taken
+        self.samples += round(taken * self.ranks.size)
         self.learner_steps += 1
         if not math.isfinite(values["grad_norm"] + values["loss"]):
             self.skipped_steps += 1
@@ -183,11 +195,11 @@ class Learner:
             self.metrics[name] = METRIC_DECAY * former + (1 - METRIC_DECAY) * value
 
     def draw(self, num_samples: int) -> Draw:
-        """Draw rows of the window."""
-        return self._sampler.draw(self._rng, num_samples)
+        """Draw rows of the window, or as many sequences as have that many rows."""
+        return self._sampler.draw(self._rng, num_samples // self._sequence_length)
 
     def gather(self, rows: torch.Tensor) -> DistillBatch:
-        """Return rows of the window as a batch."""
+        """Return what was drawn from the window as a batch."""
         return self._window.gather(rows)
 
     @property
@@ -280,6 +292,7 @@ class Learner:
             "sampler": {
                 "name": self._sampler_name,
                 "window_capacity": self._window_capacity,
+                "sequence_length": self._sequence_length,
                 **self._sampler.state(),
             },
         }
@@ -293,7 +306,7 @@ class Learner:
     ) -> None:
         """Go on with a former window, after `load_state`.
 
-        Under another sampler or size of the window the rows count as newly come.
+        Under another sampler, size of the window or of sequences the rows count as newly come.
 
         Args:
             state: of `replay_state`.
@@ -302,8 +315,9 @@ class Learner:
         """
         self._budget = state["budget"]
         sampler = state["sampler"]
-        own = (self._sampler_name, self._window_capacity)
-        same = own == (sampler["name"], sampler["window_capacity"])
+        own = (self._sampler_name, self._window_capacity, self._sequence_length)
+        former = sampler["name"], sampler["window_capacity"], sampler.get("sequence_length", 1)
+        same = own == former
         self._window.fill(content if same else content._replace(row_start=0, plane_start=0), chunks)
         if same:
             self._sampler.load_state(sampler)

@@ -65,10 +65,11 @@ class ObjectiveConfig(StrictModel):
         """Compute loss, terms and the samples' losses; only the loss has a gradient."""
         terms = self.terms()
         each = {name: term(batch, output) for name, term in terms.items()}
-        means = {name: losses.mean() for name, losses in each.items()}
+        means = {name: batch.mean(losses) for name, losses in each.items()}
         minimised = means
         if batch.weights is not None:
-            minimised = {name: (batch.weights * losses).mean() for name, losses in each.items()}
+            weights = batch.weights
+            minimised = {name: batch.mean(weights * losses) for name, losses in each.items()}
         weighted = [terms[name].weight * mean for name, mean in minimised.items()]
         total = sum(terms[name].weight * losses.detach() for name, losses in each.items())
         assert isinstance(total, torch.Tensor)
