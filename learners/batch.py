@@ -21,6 +21,9 @@ class DistillBatch:
     weights: torch.Tensor | None = None
     """[B] float32 factors of the samples' losses (importance weights), or None where all are 1."""
 
+    teacher_features: torch.Tensor | None = None
+    """[B, F] float32 last hidden layer of the teacher, where the objective needs it."""
+
     @property
     def size(self) -> int:
         """B."""

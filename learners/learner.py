@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from common.codec import EncodedChunk
 from common.errors import ConfigError
@@ -30,8 +31,9 @@ from common.weights import PolicyWeights, weights_of
 from learners.batch import DistillBatch
 from learners.config import LearnerConfig
 from learners.counting import LifeCount, ReceivedChunks
+from learners.features import TeacherFeatures, WithProjection
 from learners.feed import FeedItem
-from learners.objectives import ObjectiveConfig
+from learners.objectives import Moment, ObjectiveConfig
 from learners.optimizers import OPTIMIZERS
 from learners.ranks import ALONE, Ranks, Report
 from learners.samplers import Draw, make_sampler
@@ -52,11 +54,12 @@ class Learner:
         objective: what to minimise.
         config: how.
         window_capacity: transitions to sample from, of this rank.
-        total_env_steps: length of the run, for the learning rate's schedule.
+        total_env_steps: length of the run, for what goes by progress.
         seed: of the draws from the window.
         device: where to compute.
         sampler: how to choose transitions.
         ranks: who else takes each step; `config.batch_size` is shared out among them.
+        teacher: the teacher, where the objective needs its features.
     """
 
     def __init__(
@@ -72,22 +75,34 @@ class Learner:
         device: torch.device,
         sampler: SamplerConfig = UNIFORM,
         ranks: Ranks = ALONE,
+        teacher: Policy | None = None,
     ) -> None:
         self.student = student
         self.ranks = ranks
-        self._objective = objective
+        self._objective = self._objective_now = objective
         self._config = config
         self._total_env_steps = total_env_steps
         self._device = device
         self._network = student.network.to(device).train()
         self._layout: Layout = "contiguous" if config.layout == "auto" else config.layout
         self._network.set_layout(self._layout)
-        self._replica = ranks.replicate(self._network, may_leave_unused=student.spec.has_value)
+        self._trained: nn.Module = self._network
+        self._teacher_features: TeacherFeatures | None = None
+        if objective.needs_features:
+            assert teacher is not None
+            self._teacher_features = TeacherFeatures(
+                teacher, layout=self._layout, block=self._network.block, device=device
+            )
+            num_features = teacher.network.num_features
+            self._trained = WithProjection(self._network, num_features, seed=seed).to(device)
+        self._replica = ranks.replicate(
+            self._trained, may_leave_unused=student.spec.has_value or objective.needs_features
+        )
         self._forward = self._compiled() if config.compile else self._replica
         self._scale = student.spec.observation.scale
         self._bfloat16 = _computes_in_bfloat16(config, student, device)
         self._optimizer = OPTIMIZERS[config.optimizer](
-            self._network.parameters(), config.learning_rate, config.weight_decay
+            self._trained.parameters(), config.learning_rate, config.weight_decay
         )
         self._sampler_name = sampler.name
         self._window_capacity = window_capacity
@@ -113,8 +128,11 @@ class Learner:
         self.samples = 0
         self.skipped_steps = 0
         self.bad_steps_in_a_row = 0
+        self.share_of_teacher = 0.0
+        """What the student was last said to reach of its teacher's return, on all ranks."""
         self.metrics: dict[str, float] = {}
-        """Running means: loss, one entry a term, greedy agreement on the training batches."""
+        """Running means: loss, one entry a term, greedy agreement on the training batches. And the
+        present values of what has a schedule in the objective."""
 
     def receive(self, item: FeedItem) -> None:
         """Take chunks into the window and the granted samples into the budget.
@@ -145,7 +163,7 @@ class Learner:
     def _steps_ready(self) -> int:
         return self._budget // self._batch_size if len(self._window) else 0
 
-    def agree(self, *, received: bool, stop: bool, save: bool) -> Report:
+    def agree(self, *, received: bool, stop: bool, save: bool, share_of_teacher: float) -> Report:
         """Tell the other ranks how things are here, and return how they are together.
 
         Every rank then takes the `steps` of what is returned, or none does. The arguments are the
@@ -158,9 +176,11 @@ class Learner:
             received=received,
             stop=stop,
             save=save,
+            share_of_teacher=share_of_teacher,
         )
         together = self.ranks.together(own)
         self.env_steps += together.env_steps - own.env_steps
+        self.share_of_teacher = together.share_of_teacher
         self._unreported = 0
         return together
 
@@ -170,9 +190,13 @@ class Learner:
         self._budget -= self._batch_size
         self.samples += config.batch_size
         self._optimizer.zero_grad(set_to_none=True)
+        moment = Moment(progress=self._progress, share_of_teacher=self.share_of_teacher)
+        self._objective_now = self._objective.at(moment)
+        schedules = self._objective.schedules()
+        self.metrics |= {name: schedule.value(moment) for name, schedule in schedules.items()}
         found = self._accumulate(self.draw(self._batch_size))
         norm = torch.nn.utils.clip_grad_norm_(
-            self._network.parameters(), config.max_grad_norm or math.inf
+            self._trained.parameters(), config.max_grad_norm or math.inf
         )
         scalars = torch.stack([value.float() for value in (*found.values(), norm)])
         # One transfer from the device; not finite on one rank is so on all.
@@ -202,8 +226,11 @@ class Learner:
     @property
     def learning_rate(self) -> float:
         """The rate at this point of the run."""
-        progress = min(1.0, self.env_steps / self._total_env_steps)
-        return self._config.rate(step=self.learner_steps, progress=progress)
+        return self._config.rate(step=self.learner_steps, progress=self._progress)
+
+    @property
+    def _progress(self) -> float:
+        return min(1.0, self.env_steps / self._total_env_steps)
 
     @property
     def finished(self) -> bool:
@@ -237,6 +264,7 @@ class Learner:
         return {
             "student": self._identity(),
             "network": self._network.state_dict(),
+            "projection": None if self._projection is None else self._projection.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "counters": {
                 "learner_steps": self.learner_steps,
@@ -244,6 +272,7 @@ class Learner:
                 "samples": self.samples,
                 "skipped_steps": self.skipped_steps,
                 "teacher_version": self.teacher_version,
+                "share_of_teacher": self.share_of_teacher,
             },
             "metrics": dict(self.metrics),
             "ranks": self.ranks.gather(own),
@@ -255,10 +284,10 @@ class Learner:
         What was each rank's own starts anew where the number of ranks is another.
 
         Raises:
-            ConfigError: it is of another student or optimizer.
+            ConfigError: it is of another student or optimizer, or trained more or less beside it.
         """
         for key, value in self._identity().items():
-            if (former := state["student"][key]) != value:
+            if (former := state["student"].get(key, value)) != value:
                 raise ConfigError(
                     f"{key} = {value}, but the run's checkpoint was made with {former}; go on "
                     f"with that, or start a new run"
@@ -320,13 +349,22 @@ class Learner:
     def load_weights(self, state: dict[str, Any]) -> None:
         """Go back to a checkpoint's weights and optimiser; counters and window stay."""
         self._network.load_state_dict(state["network"])
+        if self._projection is not None:
+            self._projection.load_state_dict(state["projection"])
         self._optimizer.load_state_dict(state["optimizer"])
         self.bad_steps_in_a_row = 0
+
+    @property
+    def _projection(self) -> nn.Linear | None:
+        return self._trained.projection if isinstance(self._trained, WithProjection) else None
 
     def _identity(self) -> dict[str, str]:
         """Return the recipe's keys without which a checkpoint means nothing, with their values."""
         network = self.student.spec.network.model_dump(mode="json")
+        in_use = {True: "on", False: "off"}
         return {
+            "objective.feature": in_use[self._projection is not None],
+            "the student's value head": in_use[self.student.spec.has_value],
             "student.network": json.dumps(network, sort_keys=True),
             "learner.optimizer": self._config.optimizer,
         }
@@ -361,13 +399,13 @@ class Learner:
         Returns:
             Its figures, times its share, and the loss of every sample.
         """
+        inputs = self._inputs(batch.observations)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            output = self._forward(self._inputs(batch.observations), input_scale=self._scale)
-        output = output._replace(
-            dist_inputs=output.dist_inputs.float(),
-            value=None if output.value is None else output.value.float(),
-        )
-        loss, terms, each = self._objective(batch, output)
+            output = self._forward(inputs, input_scale=self._scale)
+            if self._teacher_features is not None:
+                batch = replace(batch, teacher_features=self._teacher_features(inputs))
+        output = NetworkOutput(*(None if part is None else part.float() for part in output))
+        loss, terms, each = self._objective_now(batch, output)
         (loss * share).backward()  # type: ignore[no-untyped-call]
         agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)
         found = {"loss": loss.detach(), "agreement": agreed.float().mean(), **terms}
