@@ -127,9 +127,16 @@ def build_saved_replay(
 
 
 def build_learner(
-    config: RunConfig, student: Policy, teacher_dist: DistKind, ranks: Ranks = ALONE
+    config: RunConfig,
+    student: Policy,
+    teacher_dist: DistKind,
+    ranks: Ranks = ALONE,
+    teacher: Policy | None = None,
 ) -> Learner:
-    """Build the learner, or one of its ranks; it trains `student` in place."""
+    """Build the learner, or one of its ranks; it trains `student` in place.
+
+    The teacher must be given where the objective needs its features.
+    """
     return Learner(
         student=student,
         teacher_dist=teacher_dist,
@@ -141,6 +148,7 @@ def build_learner(
         seed=config.seed,
         device=torch.device("cuda" if config.learner.num_gpus > 0 else "cpu"),
         ranks=ranks,
+        teacher=teacher,
     )
 
 
@@ -154,10 +162,11 @@ def build_trainer(
     checkpoints: Named,
     ranks: Ranks = ALONE,
     replay: SavedReplay | None = None,
+    teacher: Policy | None = None,
 ) -> Trainer:
-    """Build the learner, or one of its ranks, and its loop."""
+    """Build the learner, or one of its ranks, and its loop; for `teacher` see `build_learner`."""
     return Trainer(
-        build_learner(config, student, teacher_dist, ranks),
+        build_learner(config, student, teacher_dist, ranks, teacher),
         feed,
         publish=publish,
         config=config.learner,

@@ -206,6 +206,8 @@ def _resolve_learner(
     candidates = training_forms(learner, student)
     question = ["training", _shape(student), learner.rank_batch_size, learner.precision]
     question += [learner.num_gpus > 0, list(candidates), learner.sequence_length]
+    if config.objective.needs_features:
+        question.append(_shape(teacher))
     seconds = remembered(
         question, lambda: _time_training(config, candidates, teacher, student, observations)
     )
@@ -236,7 +238,9 @@ def _time_training(
         changes["learner"] = candidate.model_copy(update={"batch_size": batch_size})
         changes["replay"] = config.replay.model_copy(update={"window": 2 * _WINDOW * _STACK_ROOM})
         trained = policy_from_bytes(*policy_to_bytes(student))
-        learner = build_learner(config.model_copy(update=changes), trained, teacher.spec.dist)
+        learner = build_learner(
+            config.model_copy(update=changes), trained, teacher.spec.dist, teacher=teacher
+        )
         learner.receive(FeedItem(epoch="", granted=0, first_chunk=0, chunks=[chunk]))
         steps[name] = learner.step
     return {

@@ -148,12 +148,27 @@ class RunConfig(StrictModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _share_is_estimated(self) -> "RunConfig":
+        if self.objective.follows_share_of_teacher and self.behavior.teacher_share(1.0) == 1.0:
+            raise ValueError(
+                f"objective: a schedule goes by share_of_teacher, which is estimated on student "
+                f"episodes, and behavior.name = {self.behavior.name!r} plays none; use "
+                f"by = 'progress', or another behavior"
+            )
+        return self
+
     @field_serializer("teach", mode="wrap")
     def _readable(self, teach: TeachConfig | None, dump: SerializerFunctionWrapHandler) -> Any:
         """Leave the idle algorithm's table out, which `TeachConfig` refuses to read."""
         idle = {"dqn", "ppo"} - {teach.algorithm} if teach is not None else set()
         tree = dump(teach)
         return tree and {key: value for key, value in tree.items() if key not in idle}
+
+    @property
+    def learner_asks_teacher(self) -> bool:
+        """Whether the teacher computes in the learner's processes."""
+        return not self.actors.labels_chunks or self.objective.needs_features
 
     @property
     def samples_per_request(self) -> int:

@@ -144,6 +144,7 @@ class Controller:
                     self._steer(session)
                     snapshot = session.poll()
                     metrics = monitor.take(snapshot)
+                    self._tell_share(session, metrics)
                     self._control.report(stands_still=monitor.standstill)
                     self._report(snapshot, metrics)
                     if (news := store_watch.news(snapshot)) is not None:
@@ -171,6 +172,11 @@ class Controller:
             self._reporter.say("pausing" if wanted.paused else "going on")
             session.pause(wanted.paused)
         self._told = wanted
+
+    def _tell_share(self, session: Session, metrics: Metrics) -> None:
+        share = metrics.get("student/share_of_teacher")
+        if share is not None and self._config.objective.follows_share_of_teacher:
+            session.tell_share_of_teacher(share)
 
     def _report(self, snapshot: Snapshot, metrics: Metrics) -> None:
         total = self._config.total_env_steps

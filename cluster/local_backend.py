@@ -82,6 +82,7 @@ class LocalBackend:
             publish=store.publish,
             checkpoints=checkpoints,
             replay=build_saved_replay(config, list(shards), labeller),
+            teacher=teacher,
         )
         acting_teacher = build_acting_teacher(config, teacher)
         start_env_steps = trainer.stats().env_steps
@@ -151,6 +152,10 @@ class LocalSession:
     def pause(self, paused: bool) -> None:
         """Let collecting rest, or go on; training follows the data."""
         self._paused = paused
+
+    def tell_share_of_teacher(self, share: float) -> None:
+        """Tell the learner."""
+        self._trainer.share_of_teacher = share
 
     @property
     def unsaved(self) -> str | None:

@@ -83,19 +83,15 @@ def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: Policy
     Raises:
         MismatchError: its network or objective does not fit environment or teacher.
     """
-    dist = config.objective.student_dist()
-    if dist == "q_values" and teacher.dist != "q_values":
-        raise MismatchError(
-            f"objective.q_mse needs a Q-teacher, and {teacher.name} gives {teacher.dist}; use "
-            f"objective.kl"
-        )
+    config.objective.check_teacher(teacher)
     spec = PolicySpec(
         name=f"{config.name}-student",
         network=config.student.network,
         observation=environment.observation,
         num_actions=environment.num_actions,
         action_meanings=environment.action_meanings,
-        dist=dist,
+        dist=config.objective.student_dist(),
+        has_value=config.objective.needs_value,
         acting=teacher.acting,
         environment=config.env.model_dump(mode="json", exclude={"trust"}),
         provenance={"teacher": teacher.name, "distilled_by": "stillhouse", "recipe": config.name},

@@ -88,6 +88,10 @@ class LearnerActor:
         """End `run` after the answer in hand."""
         self._stop.set()
 
+    def take_share_of_teacher(self, share: float) -> None:
+        """Take what the student reaches of its teacher's return, once `run` has started."""
+        self._trainer.result().share_of_teacher = share
+
     def stats(self) -> TrainerStats:
         """Return the counters, once `run` has started."""
         return self._trainer.result().stats()
@@ -122,10 +126,11 @@ class LearnerActor:
             size = config.learner.num_ranks
             ranks = join(meeting, rank=self._rank, size=size, backend=backend)
         sources = [_RemoteShard(shard) for shard in self._shards]
-        # A teacher comes along where the learner labels.
+        # A teacher comes along where the learner asks it, for labels or for features.
+        teacher = None if self._teacher is None else policy_from_bytes(*self._teacher)
         labeller: Labeller | None = None
-        if self._teacher is not None:
-            labeller = build_labeller(config, policy_from_bytes(*self._teacher))
+        if teacher is not None and not config.actors.labels_chunks:
+            labeller = build_labeller(config, teacher)
         return build_trainer(
             config,
             student=self._student,
@@ -137,6 +142,7 @@ class LearnerActor:
             checkpoints=self._checkpoints,
             ranks=ranks,
             replay=build_saved_replay(config, list(sources), labeller),
+            teacher=teacher,
         )
 
 

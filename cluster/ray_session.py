@@ -107,6 +107,10 @@ class RaySession:
         """Let env runners rest after the chunk in hand, or go on; training follows the data."""
         self._runners.pause(paused)
 
+    def tell_share_of_teacher(self, share: float) -> None:
+        """Tell rank 0, from which the others have it."""
+        self._learner.actors[0].take_share_of_teacher.remote(share)
+
     @property
     def unsaved(self) -> str | None:
         """Why the last checkpoint could not be written."""
@@ -234,7 +238,7 @@ class RaySession:
             self._recipe,
             self._student_bytes,
             self._teacher_spec.dist,
-            teacher=None if self._config.actors.labels_chunks else self._teacher_ref,
+            teacher=self._teacher_ref if self._config.learner_asks_teacher else None,
             rank=rank,
             store=self._store,
             logs=self._logs.name,

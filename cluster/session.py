@@ -72,6 +72,12 @@ class Session(Protocol):
         Training goes on with the data that is there, as far as samples per insert allow.
         """
 
+    def tell_share_of_teacher(self, share: float) -> None:
+        """Tell the learner what its student reaches of the teacher's return; nobody waits for it.
+
+        A learner that starts again is only told with the next call.
+        """
+
     @property
     def unsaved(self) -> str | None:
         """After `finish`: why the last checkpoint could not be written, or None where it was."""

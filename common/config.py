@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Tag, ValidationError
 
 from common.errors import ConfigError, FileMissingError, StorageError
 from common.storage import Named, locate
@@ -113,13 +113,15 @@ def _follow(
     """Return the recipe's keys on the way of `location`, and the models that it leads to."""
     keys: list[str] = []
     models = [model]
+    branches: set[str] = set()
     for part in location:
         fields = [c.model_fields[part] for c in models if part in c.model_fields]
         # A part that is no field can be the tag of a discriminated union, which is no key of the
         # recipe: keep the model that it names.
         tagged = [] if fields else [c for c in models if _has_tag(c, part)]
-        if not tagged:
+        if fields or not (tagged or part in branches):
             keys.append(str(part))
+        branches = {tag for field in fields for tag in _branches_of(field.annotation)}
         deeper = [found for field in fields for found in _models_in(field.annotation)]
         models = deeper or tagged or models
     return keys, models
@@ -129,6 +131,12 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for arg in getattr(annotation, "__args__", ()) for found in _models_in(arg)]
+
+
+def _branches_of(annotation: Any) -> set[str]:
+    """Return the tags of a union whose branches are told apart by a function."""
+    tags = {item.tag for item in getattr(annotation, "__metadata__", ()) if isinstance(item, Tag)}
+    return tags.union(*(_branches_of(arg) for arg in getattr(annotation, "__args__", ())))
 
 
 def _has_tag(model: type[BaseModel], part: int | str) -> bool:

@@ -7,9 +7,10 @@ the precision and layout that the recipe asks for, and the objective's gradient 
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from common.networks import NetworkOutput
 from common.networks.inputs import Layout, cast_frames
@@ -17,6 +18,7 @@ from common.policies.inference import hardware_has_bfloat16
 from common.policies.policy import Policy
 from learners.batch import DistillBatch
 from learners.config import LearnerConfig
+from learners.features import TeacherFeatures, WithProjection
 from learners.objectives import ObjectiveConfig
 from learners.ranks import Ranks
 from learners.samplers import Draw
@@ -45,6 +47,8 @@ class BackwardPass:
         config: micro-batches, precision, layout.
         device: where to compute.
         ranks: who else computes a share of each gradient.
+        teacher: the teacher, where the objective needs its features.
+        seed: of the features' projection.
 
     With sequences, whole ones make a micro-batch, and all means are over their valid rows.
     """
@@ -57,8 +61,9 @@ class BackwardPass:
         *,
         device: torch.device,
         ranks: Ranks,
+        teacher: Policy | None,
+        seed: int,
     ) -> None:
-        self._objective = objective
         self._micro_batch_size = config.micro_batch_size
         self._sequence_length = config.sequence_length
         self._device = device
@@ -66,7 +71,21 @@ class BackwardPass:
         self.network = student.network.to(device).train()
         self._layout: Layout = "contiguous" if config.layout == "auto" else config.layout
         self.network.set_layout(self._layout)
-        self._replica = ranks.replicate(self.network, may_leave_unused=student.spec.has_value)
+        self.trained: nn.Module = self.network
+        """What the optimiser trains: the network, and what is trained beside it."""
+        self._projection: nn.Linear | None = None
+        self._teacher_features: TeacherFeatures | None = None
+        if objective.needs_features:
+            assert teacher is not None
+            self._teacher_features = TeacherFeatures(
+                teacher, layout=self._layout, block=self.network.block, device=device
+            )
+            num_features = teacher.network.num_features
+            wrapped = WithProjection(self.network, num_features, seed=seed).to(device)
+            self.trained, self._projection = wrapped, wrapped.projection
+        self._replica = ranks.replicate(
+            self.trained, may_leave_unused=student.spec.has_value or objective.needs_features
+        )
         self._forward = self._compiled() if config.compile else self._replica
         self._scale = student.spec.observation.scale
         self._bfloat16 = _computes_in_bfloat16(config, student, device)
@@ -76,7 +95,23 @@ class BackwardPass:
         """Side of the squares in which frames are taken, or None where they come whole."""
         return self.network.block if self._layout == "blocks" else None
 
-    def __call__(self, draw: Draw, window: TransitionWindow) -> Gradient:
+    def state(self) -> dict[str, Any]:
+        """Return the weights, for a checkpoint."""
+        projection = self._projection
+        return {
+            "network": self.network.state_dict(),
+            "projection": None if projection is None else projection.state_dict(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from such weights."""
+        self.network.load_state_dict(state["network"])
+        if self._projection is not None:
+            self._projection.load_state_dict(state["projection"])
+
+    def __call__(
+        self, draw: Draw, window: TransitionWindow, objective: ObjectiveConfig
+    ) -> Gradient:
         """Add up the gradients of a batch in micro-batches.
 
         Only a micro-batch is gathered at a time, so a batch may be larger than memory.
@@ -84,6 +119,7 @@ class BackwardPass:
         Args:
             draw: rows or sequences of the window.
             window: where they lie.
+            objective: as it is at this moment.
         """
         length, num_draws = self._sequence_length, len(draw.rows)
         size = self._micro_batch_size
@@ -97,27 +133,27 @@ class BackwardPass:
                 batch = replace(batch, weights=part.weights.repeat(length))
             last = number == len(parts)
             with nullcontext() if last else self._ranks.accumulate(self._replica):
-                found, each = self._add(batch, share=batch.num_valid / num_samples)
+                found, each = self._add(batch, objective, share=batch.num_valid / num_samples)
             losses.append(each)
             for name, value in found.items():
                 figures[name] = value + figures[name] if name in figures else value
         return Gradient(figures, torch.cat(losses), num_samples)
 
     def _add(
-        self, batch: DistillBatch, *, share: torch.Tensor | float
+        self, batch: DistillBatch, objective: ObjectiveConfig, *, share: torch.Tensor | float
     ) -> tuple[Figures, torch.Tensor]:
         """Add a micro-batch's gradient times its share.
 
         Returns:
             Its figures, times its share, and the loss of everything drawn.
         """
+        inputs = self._inputs(batch.observations)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            output = self._forward(self._inputs(batch.observations), input_scale=self._scale)
-        output = output._replace(
-            dist_inputs=output.dist_inputs.float(),
-            value=None if output.value is None else output.value.float(),
-        )
-        loss, terms, each = self._objective(batch, output)
+            output = self._forward(inputs, input_scale=self._scale)
+            if self._teacher_features is not None:
+                batch = replace(batch, teacher_features=self._teacher_features(inputs))
+        output = NetworkOutput(*(None if part is None else part.float() for part in output))
+        loss, terms, each = objective(batch, output)
         (loss * share).backward()  # type: ignore[no-untyped-call]
         agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)
         found = {"loss": loss.detach(), "agreement": batch.mean(agreed.float()), **terms}

@@ -46,6 +46,9 @@ class DistillBatch:
     sequences: Sequences | None = None
     """Where the recipe asks for sequences; otherwise every row is valid and stands for itself."""
 
+    teacher_features: torch.Tensor | None = None
+    """[B, F] float32 last hidden layer of the teacher, where the objective needs it."""
+
     @property
     def size(self) -> int:
         """B."""

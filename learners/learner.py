@@ -27,7 +27,7 @@ from learners.batch import DistillBatch
 from learners.config import LearnerConfig
 from learners.counting import LifeCount, ReceivedChunks
 from learners.feed import FeedItem
-from learners.objectives import ObjectiveConfig
+from learners.objectives import Moment, ObjectiveConfig
 from learners.optimizers import OPTIMIZERS
 from learners.ranks import ALONE, Ranks, Report
 from learners.samplers import Draw, make_sampler
@@ -48,11 +48,12 @@ class Learner:
         objective: what to minimise.
         config: how.
         window_capacity: transitions to sample from, of this rank.
-        total_env_steps: length of the run, for the learning rate's schedule.
+        total_env_steps: length of the run, for what goes by progress.
         seed: of the draws from the window.
         device: where to compute.
         sampler: how to choose transitions.
         ranks: who else takes each step; `config.batch_size` is shared out among them.
+        teacher: the teacher, where the objective needs its features.
     """
 
     def __init__(
@@ -68,15 +69,19 @@ class Learner:
         device: torch.device,
         sampler: SamplerConfig = UNIFORM,
         ranks: Ranks = ALONE,
+        teacher: Policy | None = None,
     ) -> None:
         self.student = student
         self.ranks = ranks
+        self._objective = objective
         self._config = config
         self._total_env_steps = total_env_steps
-        self._backward = BackwardPass(student, objective, config, device=device, ranks=ranks)
+        self._backward = BackwardPass(
+            student, objective, config, device=device, ranks=ranks, teacher=teacher, seed=seed
+        )
         self._network = self._backward.network
         self._optimizer = OPTIMIZERS[config.optimizer](
-            self._network.parameters(), config.learning_rate, config.weight_decay
+            self._backward.trained.parameters(), config.learning_rate, config.weight_decay
         )
         self._sampler_name = sampler.name
         self._window_capacity = window_capacity
@@ -107,8 +112,11 @@ class Learner:
         self.samples = 0
         self.skipped_steps = 0
         self.bad_steps_in_a_row = 0
+        self.share_of_teacher = 0.0
+        """What the student was last said to reach of its teacher's return, on all ranks."""
         self.metrics: dict[str, float] = {}
-        """Running means: loss, one entry a term, greedy agreement on the training batches."""
+        """Running means: loss, one entry a term, greedy agreement on the training batches. And the
+        present values of what has a schedule in the objective."""
 
     def receive(self, item: FeedItem) -> None:
         """Take chunks into the window and the granted samples into the budget.
@@ -139,7 +147,7 @@ class Learner:
     def _steps_ready(self) -> int:
         return int(self._budget // self._batch_size) if len(self._window) else 0
 
-    def agree(self, *, received: bool, stop: bool, save: bool) -> Report:
+    def agree(self, *, received: bool, stop: bool, save: bool, share_of_teacher: float) -> Report:
         """Tell the other ranks how things are here, and return how they are together.
 
         Every rank then takes the `steps` of what is returned, or none does. The arguments are the
@@ -152,9 +160,11 @@ class Learner:
             received=received,
             stop=stop,
             save=save,
+            share_of_teacher=share_of_teacher,
         )
         together = self.ranks.together(own)
         self.env_steps += together.env_steps - own.env_steps
+        self.share_of_teacher = together.share_of_teacher
         self._unreported = 0
         return together
 
@@ -165,11 +175,14 @@ class Learner:
         `batch_size`; what was granted and not taken stays granted.
         """
         self._optimizer.zero_grad(set_to_none=True)
+        moment = Moment(progress=self._progress, share_of_teacher=self.share_of_teacher)
+        schedules = self._objective.schedules()
+        self.metrics |= {name: schedule.value(moment) for name, schedule in schedules.items()}
         draw = self.draw(self._batch_size)
-        gradient = self._backward(draw, self._window)
+        gradient = self._backward(draw, self._window, self._objective.at(moment))
         self._sampler.update(draw.rows, gradient.losses)
         norm = torch.nn.utils.clip_grad_norm_(
-            self._network.parameters(), self._config.max_grad_norm or math.inf
+            self._backward.trained.parameters(), self._config.max_grad_norm or math.inf
         )
         found = gradient.figures | {"grad_norm": norm}
         if isinstance(gradient.num_samples, torch.Tensor):
@@ -205,8 +218,11 @@ class Learner:
     @property
     def learning_rate(self) -> float:
         """The rate at this point of the run."""
-        progress = min(1.0, self.env_steps / self._total_env_steps)
-        return self._config.rate(step=self.learner_steps, progress=progress)
+        return self._config.rate(step=self.learner_steps, progress=self._progress)
+
+    @property
+    def _progress(self) -> float:
+        return min(1.0, self.env_steps / self._total_env_steps)
 
     @property
     def finished(self) -> bool:
@@ -239,7 +255,7 @@ class Learner:
         }
         return {
             "student": self._identity(),
-            "network": self._network.state_dict(),
+            **self._backward.state(),
             "optimizer": self._optimizer.state_dict(),
             "counters": {
                 "learner_steps": self.learner_steps,
@@ -247,6 +263,7 @@ class Learner:
                 "samples": self.samples,
                 "skipped_steps": self.skipped_steps,
                 "teacher_version": self.teacher_version,
+                "share_of_teacher": self.share_of_teacher,
             },
             "metrics": dict(self.metrics),
             "ranks": self.ranks.gather(own),
@@ -258,10 +275,10 @@ class Learner:
         What was each rank's own starts anew where the number of ranks is another.
 
         Raises:
-            ConfigError: it is of another student or optimizer.
+            ConfigError: it is of another student or optimizer, or trained more or less beside it.
         """
         for key, value in self._identity().items():
-            if (former := state["student"][key]) != value:
+            if (former := state["student"].get(key, value)) != value:
                 raise ConfigError(
                     f"{key} = {value}, but the run's checkpoint was made with {former}; go on "
                     f"with that, or start a new run"
@@ -324,14 +341,17 @@ class Learner:
 
     def load_weights(self, state: dict[str, Any]) -> None:
         """Go back to a checkpoint's weights and optimiser; counters and window stay."""
-        self._network.load_state_dict(state["network"])
+        self._backward.load_state(state)
         self._optimizer.load_state_dict(state["optimizer"])
         self.bad_steps_in_a_row = 0
 
     def _identity(self) -> dict[str, str]:
         """Return the recipe's keys without which a checkpoint means nothing, with their values."""
         network = self.student.spec.network.model_dump(mode="json")
+        in_use = {True: "on", False: "off"}
         return {
+            "objective.feature": in_use[self._objective.needs_features],
+            "the student's value head": in_use[self.student.spec.has_value],
             "student.network": json.dumps(network, sort_keys=True),
             "learner.optimizer": self._config.optimizer,
         }

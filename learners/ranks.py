@@ -56,6 +56,8 @@ class Report:
     """Whether it was asked to stop; merged: any of them."""
     save: bool
     """Whether a checkpoint is due, which rank 0 says."""
+    share_of_teacher: float
+    """What the student was said to reach of its teacher's return; merged: what rank 0 was told."""
 
 
 class Ranks(Protocol):
@@ -135,8 +137,8 @@ class ProcessRanks:
         self.size = dist.get_world_size()
 
     def together(self, report: Report) -> Report:
-        """Exchange a few integers."""
-        own = torch.tensor(astuple(report), dtype=torch.int64)
+        """Exchange a few numbers; counts are exact up to 2⁵³."""
+        own = torch.tensor(astuple(report), dtype=torch.float64)
         every = [torch.empty_like(own) for _ in range(self.size)]
         dist.all_gather(every, own)
         return merged([_report(values.tolist()) for values in every])
@@ -178,18 +180,20 @@ def merged(reports: Sequence[Report]) -> Report:
         received=any(report.received for report in reports),
         stop=any(report.stop for report in reports),
         save=any(report.save for report in reports),
+        share_of_teacher=reports[0].share_of_teacher,
     )
 
 
-def _report(values: list[int]) -> Report:
-    steps, env_steps, window_size, received, stop, save = values
+def _report(values: list[float]) -> Report:
+    steps, env_steps, window_size, received, stop, save, share_of_teacher = values
     return Report(
-        steps=steps,
-        env_steps=env_steps,
-        window_size=window_size,
+        steps=int(steps),
+        env_steps=int(env_steps),
+        window_size=int(window_size),
         received=bool(received),
         stop=bool(stop),
         save=bool(save),
+        share_of_teacher=share_of_teacher,
     )
 
 

@@ -108,6 +108,9 @@ class Trainer:
             feed.open()
         self._saved_at = time.monotonic()
         self._publish_weights(self._version)
+        self.share_of_teacher = learner.share_of_teacher
+        """What the student reaches of its teacher's return. Whoever estimates it writes it here, at
+        any time; rank 0's counts."""
 
     @property
     def finished(self) -> bool:
@@ -137,7 +140,12 @@ class Trainer:
         received = time.monotonic()
         due = received - self._saved_at >= self._config.checkpoint_interval_s
         due = due and not self._writer.busy
-        together = learner.agree(received=item is not None, stop=stop, save=due)
+        together = learner.agree(
+            received=item is not None,
+            stop=stop,
+            save=due,
+            share_of_teacher=self.share_of_teacher,
+        )
         agreed = time.monotonic()
         self._window_size = together.window_size
         self.stopped = together.stop

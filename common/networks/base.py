@@ -20,6 +20,8 @@ class NetworkOutput(NamedTuple):
     """[B, A] logits or Q-values."""
     value: torch.Tensor | None
     """[B] state values, where the network has a value head."""
+    features: torch.Tensor | None = None
+    """[B, F] last hidden layer, from which the heads read (the first head, with two towers)."""
 
 
 class PolicyNetwork(nn.Module):
@@ -50,6 +52,11 @@ class PolicyNetwork(nn.Module):
     @abstractmethod
     def first_layers(self) -> list[nn.Module]:
         """Return the layers that see the observation (an input scale can be folded into them)."""
+
+    @property
+    @abstractmethod
+    def num_features(self) -> int:
+        """F, the width of the last hidden layer."""
 
     @property
     def block(self) -> int | None:

@@ -55,6 +55,13 @@ def cut_stacks(frames: Bytes, block: int) -> Bytes:
     return squares.reshape(count, stack, *shape[1:])
 
 
+def join_blocks(squares: torch.Tensor, block: int) -> torch.Tensor:
+    """Put frames [B, S, H, W] together again from squares [B, b², S, H/b, W/b]."""
+    count, _, stack, rows, columns = squares.shape
+    parts = squares.reshape(count, block, block, stack, rows, columns)
+    return parts.permute(0, 3, 4, 1, 5, 2).reshape(count, stack, rows * block, columns * block)
+
+
 def convolve_blocks(
     squares: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, block: int
 ) -> torch.Tensor:

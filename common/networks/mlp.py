@@ -77,13 +77,18 @@ class MLP(PolicyNetwork):
             else:
                 value = apply_head(self.value, self._tower(towers, observation, input_scale))
             value = value.squeeze(-1)
-        return NetworkOutput(apply_head(self.head, features), value)
+        return NetworkOutput(apply_head(self.head, features), value, features)
 
     def first_layers(self) -> list[nn.Module]:
         """Return the first layer of the trunk and of the value tower."""
         if self.value is None or self.value_layers is None:
             return [self.layers[0]]
         return [self.layers[0], next(iter(self.value_layers), self.value)]
+
+    @property
+    def num_features(self) -> int:
+        """Width of the trunk's last layer."""
+        return self.head.in_features
 
     def _tower(
         self, layers: nn.ModuleList, observation: torch.Tensor, input_scale: float

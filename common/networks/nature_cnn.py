@@ -108,11 +108,16 @@ class NatureCNN(PolicyNetwork):
             x = F.relu(conv(x))
         x = F.relu(self.fc(x.flatten(1)))
         value = apply_head(self.value, x).squeeze(-1) if self.value is not None else None
-        return NetworkOutput(apply_head(self.head, x), value)
+        return NetworkOutput(apply_head(self.head, x), value, x)
 
     def first_layers(self) -> list[nn.Module]:
         """Return the first convolution."""
         return [self.convs[0]]
+
+    @property
+    def num_features(self) -> int:
+        """Width of the fully connected layer."""
+        return self.head.in_features
 
     @property
     def block(self) -> int | None:

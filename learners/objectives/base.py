@@ -1,23 +1,45 @@
 """What every term of an objective is.
 
-Notation: p = teacher's action distribution, π = student's, τ = temperature.
+Notation: p = teacher's action distribution, π = student's, τ = temperature, V_T and V_S = their
+state values, h_T and h_S = their features (last hidden layers).
 """
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
-from pydantic import Field
 
 from common.config import StrictModel
 from common.networks import NetworkOutput
+from common.policies.spec import DistKind, PolicySpec
 from learners.batch import DistillBatch
+from learners.objectives.schedule import NonNegative, Schedule
 
 
 class Term(StrictModel):
     """Hyperparameters of a term; calling it computes the loss of every sample."""
 
-    weight: float = Field(default=1.0, ge=0)
+    reads_student_as: ClassVar[DistKind | None] = None
+    """What the student's first output must mean for this term; None: either will do."""
+    needs_value: ClassVar[bool] = False
+    """Whether the student must have a value head for it."""
+    needs_features: ClassVar[bool] = False
+    """Whether batch and output must come with features."""
+
+    weight: NonNegative = 1.0
     """Factor in the objective's sum."""
+
+    def check_teacher(self, teacher: PolicySpec) -> None:
+        """Hold the term against the teacher; by default any will do.
+
+        Raises:
+            MismatchError: the teacher does not give what the term needs.
+        """
+        del teacher
+
+    def schedules(self) -> dict[str, Schedule]:
+        """Return the hyperparameters that change, by name."""
+        return {name: value for name, value in self if isinstance(value, Schedule)}
 
     @abstractmethod
     def __call__(self, batch: DistillBatch, output: NetworkOutput) -> torch.Tensor:

@@ -25,7 +25,7 @@ def resolve_temperature(
     *,
     say: Callable[[str], None],
 ) -> ObjectiveConfig:
-    """Return the objective with a number in the place of `temperature = "auto"`.
+    """Return the objective with a number in the place of every `temperature = "auto"`.
 
     Args:
         objective: the recipe's.
@@ -33,10 +33,11 @@ def resolve_temperature(
         observations: [M, *shape] of the teacher's own play.
         say: told what was found.
     """
-    if objective.kl is None or objective.kl.temperature != "auto":
+    if not (names := objective.wanting_temperature()):
         return objective
     temperature = find_temperature(InferencePolicy(teacher)(observations).dist_inputs)
-    say(f"objective.kl.temperature = auto: {temperature:.3g} for this teacher")
+    keys = ", ".join(f"objective.{name}.temperature" for name in names)
+    say(f"{keys} = auto: {temperature:.3g} for this teacher")
     return objective.with_temperature(temperature)
 
 
