@@ -9,6 +9,7 @@ from actors.behavior import BehaviorConfig, Dagger
 from actors.config import ActorsConfig, EvaluationConfig
 from actors.environments import EnvConfig
 from actors.placement import SharedPlacement
+from cluster.objective_checks import check_on_policy, check_over_time
 from common.config import StrictModel, Tree, apply_overrides, read_toml, validate
 from common.credentials import refuse_credentials
 from common.networks import NetworkSpec
@@ -146,6 +147,18 @@ class RunConfig(StrictModel):
                 f"actors.unroll_length x actors.num_envs_per_runner = {self.actors.chunk_size}"
                 + (f" for each of {ranks} ranks" if ranks > 1 else "")
             )
+        return self
+
+    @model_validator(mode="after")
+    def _terms_get_what_they_need(self) -> "RunConfig":
+        check_over_time(self.objective, self.learner)
+        check_on_policy(
+            self.objective,
+            behavior=self.behavior,
+            actors=self.actors,
+            replay=self.replay,
+            learner=self.learner,
+        )
         return self
 
     @model_validator(mode="after")

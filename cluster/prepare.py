@@ -8,7 +8,7 @@ from actors.placement import SharedPlacement
 from cluster.config import RunConfig
 from common.errors import MismatchError, ResourceError
 from common.policies.policy import Policy, new_policy
-from common.policies.spec import PolicySpec
+from common.policies.spec import ActingSpec, PolicySpec
 from common.replay.rate_limiter import RateLimits
 from common.teachers import load_teacher
 from learners.teacher_search import teacher_spec
@@ -92,7 +92,7 @@ def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: Policy
         action_meanings=environment.action_meanings,
         dist=config.objective.student_dist(),
         has_value=config.objective.needs_value,
-        acting=teacher.acting,
+        acting=ActingSpec(mode="sample") if config.objective.on_policy else teacher.acting,
         environment=config.env.model_dump(mode="json", exclude={"trust"}),
         provenance={"teacher": teacher.name, "distilled_by": "stillhouse", "recipe": config.name},
     )

@@ -4,6 +4,7 @@ The learner draws and steps; here a batch is gathered in micro-batches, goes thr
 the precision and layout that the recipe asks for, and the objective's gradient is added up.
 """
 
+import copy
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from common.networks import NetworkOutput
+from common.networks import NetworkOutput, PolicyNetwork
 from common.networks.inputs import Layout, cast_frames
 from common.policies.inference import hardware_has_bfloat16
 from common.policies.policy import Policy
@@ -87,6 +88,9 @@ class BackwardPass:
             self.trained, may_leave_unused=student.spec.has_value or objective.needs_features
         )
         self._forward = self._compiled() if config.compile else self._replica
+        self._target: PolicyNetwork | None = None
+        if objective.target_interval is not None:
+            self._target = copy.deepcopy(self.network).requires_grad_(False)
         self._scale = student.spec.observation.scale
         self._bfloat16 = _computes_in_bfloat16(config, student, device)
 
@@ -97,10 +101,10 @@ class BackwardPass:
 
     def state(self) -> dict[str, Any]:
         """Return the weights, for a checkpoint."""
-        projection = self._projection
         return {
             "network": self.network.state_dict(),
-            "projection": None if projection is None else projection.state_dict(),
+            "projection": _state_of(self._projection),
+            "target": _state_of(self._target),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -108,6 +112,13 @@ class BackwardPass:
         self.network.load_state_dict(state["network"])
         if self._projection is not None:
             self._projection.load_state_dict(state["projection"])
+        if self._target is not None:
+            self._target.load_state_dict(state.get("target") or state["network"])
+
+    def renew_target(self) -> None:
+        """Make the target network equal to the student."""
+        assert self._target is not None
+        self._target.load_state_dict(self.network.state_dict())
 
     def __call__(
         self, draw: Draw, window: TransitionWindow, objective: ObjectiveConfig
@@ -152,6 +163,10 @@ class BackwardPass:
             output = self._forward(inputs, input_scale=self._scale)
             if self._teacher_features is not None:
                 batch = replace(batch, teacher_features=self._teacher_features(inputs))
+            if self._target is not None:
+                with torch.no_grad():
+                    target = self._target(inputs, input_scale=self._scale).dist_inputs.float()
+                batch = replace(batch, target_dist_inputs=target)
         output = NetworkOutput(*(None if part is None else part.float() for part in output))
         loss, terms, each = objective(batch, output)
         (loss * share).backward()  # type: ignore[no-untyped-call]
@@ -171,6 +186,10 @@ class BackwardPass:
         mode = "reduce-overhead" if self._device.type == "cuda" else None
         compiled: Callable[..., NetworkOutput] = torch.compile(self._replica, mode=mode)
         return compiled
+
+
+def _state_of(module: nn.Module | None) -> dict[str, torch.Tensor] | None:
+    return None if module is None else module.state_dict()
 
 
 def _computes_in_bfloat16(config: LearnerConfig, student: Policy, device: torch.device) -> bool:

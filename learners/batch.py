@@ -43,6 +43,8 @@ class DistillBatch:
     teacher_value: torch.Tensor | None  # [B] float32
     weights: torch.Tensor | None = None
     """[B] float32 factors of the samples' losses (importance weights), or None where all are 1."""
+    target_dist_inputs: torch.Tensor | None = None
+    """[B, A] float32 outputs of the target network, where the objective needs one."""
     sequences: Sequences | None = None
     """Where the recipe asks for sequences; otherwise every row is valid and stands for itself."""
 

@@ -203,6 +203,9 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate
         self._optimizer.step()
+        interval = self._objective.target_interval
+        if interval is not None and self.learner_steps % interval == 0:
+            self._backward.renew_target()
         for name, value in values.items():
             former = self.metrics.get(name, value)
             self.metrics[name] = METRIC_DECAY * former + (1 - METRIC_DECAY) * value
