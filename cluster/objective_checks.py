@@ -57,11 +57,6 @@ def check_on_policy(
             f"replay.sampler.name = 'prioritized': {name} needs samples as they were played; use "
             f"'fresh_first' or 'uniform'"
         )
-    if replay.revisits_chunks:
-        raise ValueError(
-            f"replay.revisits = {replay.revisits}: {name} learns from fresh data, and older "
-            f"chunks would come back; set it to 0"
-        )
     runners = actors.num_env_runners
     if actors.scaling is not None:
         runners = max(runners, actors.scaling.max_env_runners)
@@ -69,7 +64,12 @@ def check_on_policy(
     if replay.window_size() > limit:
         raise ValueError(
             f"replay.window = {replay.window_size()}: {name} learns from fresh data; set it to at "
-            f"most {limit}, {FRESH_CHUNKS} chunks of every env runner"
+            f"most {limit}, {FRESH_CHUNKS} chunks of every env runner, and replay.revisits to 0"
+        )
+    if replay.revisits_chunks:
+        raise ValueError(
+            f"replay.revisits = {replay.revisits}: {name} learns from fresh data, and older "
+            f"chunks would come back; set it to 0"
         )
     between = learner.publish_interval_steps * learner.batch_size
     trained = int(replay.samples_per_insert * replay.window_size())
