@@ -64,12 +64,13 @@ class PolicyGradient(ReadsTeacher):
         over_time = sequences.over_time
         log_pi = F.log_softmax(output.dist_inputs, dim=-1)
         taken = log_pi.gather(-1, batch.actions.unsqueeze(-1)).squeeze(-1)
+        ratios = taken - sequences.behavior_log_prob
         return Path(
             log_p=over_time(self.log_p(batch)),
             log_pi=over_time(log_pi),
             values=over_time(output.value),
             log_pi_taken=over_time(taken),
-            log_ratios=over_time(taken - sequences.behavior_log_prob),
+            log_ratios=over_time(torch.where(sequences.valid, ratios, 0.0)),
             rewards=over_time(batch.rewards),
             ends=Ends(over_time(sequences.terminated), over_time(sequences.truncated)),
             actions=over_time(batch.actions),
