@@ -17,6 +17,7 @@ from actors.labelling import make_labelling
 from common.frames import FrameObservations, FramePacker
 from common.policies.acting import ActingPolicy
 from common.policies.inference import InferencePolicy, log_probabilities
+from common.policies.remembering import RememberingPolicy
 from common.trajectory import STUDENT, TEACHER, ChunkId, TrajectoryChunk, VectorObservations
 from common.weights import PolicyWeights
 
@@ -74,6 +75,7 @@ class EnvRunner:
         self._teacher = teacher
         self._labelling = make_labelling(teacher, labels=labels)
         self._student = student
+        self._playing_student = RememberingPolicy(student, env.num_envs)
         self._behavior = behavior
         self._unroll_length = unroll_length
         self._total_env_steps = total_env_steps
@@ -163,6 +165,7 @@ class EnvRunner:
             share = self._behavior.teacher_share(self._progress)
             by_teacher = self._rng.random(starting.size) < share
             self._acting[starting] = np.where(by_teacher, TEACHER, STUDENT)
+            self._playing_student.forget(starting)
 
     def _act(self, t: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
         """Draw the actions [N] of row t and return them with their log-probabilities [N]."""
@@ -181,7 +184,7 @@ class EnvRunner:
             everywhere = by_student.size == self._acting.size
             seen = self._observations if everywhere else self._observations[by_student]
             log_probs[by_student] = log_probabilities(
-                self._student(seen).dist_inputs,
+                self._playing_student(seen, by_student).dist_inputs,
                 spec.dist,
                 epsilon=behavior.student_epsilon,
                 mode=spec.acting.mode,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from actors.environments import VectorEnvironment
 from common.policies.inference import InferencePolicy, PolicyOutputs, log_probabilities
+from common.policies.remembering import RememberingPolicy
 from common.policies.spec import ActingSpec, PolicySpec
 
 
@@ -66,23 +67,28 @@ def evaluate(
     returns: list[float] = []
     lengths: list[int] = []
     comparison = _Comparison()
+    player = None if policy is None else RememberingPolicy(policy, env.num_envs)
+    other = None if reference is None else RememberingPolicy(reference, env.num_envs)
     reservoir = _Reservoir(num_observations, rng.spawn(1)[0])
     while (count < quota).any() and not should_stop():
         live = (count < quota) & ~ended
-        if policy is None:
+        if player is None:
             actions = rng.integers(num_actions, size=env.num_envs)
         else:
-            outputs = policy(observations)
+            outputs = player(observations)
             logs = log_probabilities(
-                outputs.dist_inputs, policy.spec.dist, epsilon=acting.epsilon, mode=acting.mode
+                outputs.dist_inputs, player.spec.dist, epsilon=acting.epsilon, mode=acting.mode
             )
             actions = (logs + rng.gumbel(size=logs.shape)).argmax(-1)
-            if reference is not None and live.any():
-                comparison.add(policy.spec, outputs, reference, observations, live)
+            if other is not None and live.any():
+                comparison.add(player.spec, outputs, other, observations, live)
         reservoir.add(observations[live])
         result = env.step(actions)
         totals += result.rewards
         steps += ~ended
+        for remembering in (player, other):
+            if remembering is not None:
+                remembering.forget(ended)  # whose next episode has just started
         ended = result.terminated | result.truncated
         for index in np.flatnonzero(ended):
             if count[index] < quota:
@@ -142,12 +148,12 @@ class _Comparison:
         self,
         spec: PolicySpec,
         outputs: PolicyOutputs,
-        reference: InferencePolicy,
+        reference: RememberingPolicy,
         observations: npt.NDArray[np.uint8 | np.float32],
         live: npt.NDArray[np.bool_],
     ) -> None:
         """Compare the rows that are `live`."""
-        other = reference(observations[live])
+        other = reference(observations[live], np.flatnonzero(live))
         agreed = outputs.dist_inputs[live].argmax(-1) == other.dist_inputs.argmax(-1)
         self.states += agreed.size
         self._agreed += int(agreed.sum())

@@ -9,7 +9,7 @@ from actors.behavior import BehaviorConfig, Dagger
 from actors.config import ActorsConfig, EvaluationConfig
 from actors.environments import EnvConfig
 from actors.placement import SharedPlacement
-from cluster.objective_checks import check_on_policy, check_over_time
+from cluster.objective_checks import check_memory, check_on_policy, check_over_time
 from common.config import StrictModel, Tree, apply_overrides, read_toml, validate
 from common.credentials import refuse_credentials
 from common.networks import NetworkSpec
@@ -152,6 +152,7 @@ class RunConfig(StrictModel):
     @model_validator(mode="after")
     def _terms_get_what_they_need(self) -> "RunConfig":
         check_over_time(self.objective, self.learner)
+        check_memory(self.student.network, self.learner)
         check_on_policy(
             self.objective,
             behavior=self.behavior,

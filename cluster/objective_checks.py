@@ -1,7 +1,9 @@
-"""What terms that look along time ask of the rest of a recipe, before anything starts."""
+"""What looks along time, terms and students with a memory, and what it asks of the recipe."""
 
 from actors.behavior import Behavior
 from actors.config import ActorsConfig
+from common.networks import NetworkSpec
+from common.networks.lstm import LSTMSpec
 from common.replay.config import ReplayConfig
 from learners.config import LearnerConfig
 from learners.objectives import ObjectiveConfig
@@ -23,6 +25,25 @@ def check_over_time(objective: ObjectiveConfig, learner: LearnerConfig) -> None:
         raise ValueError(
             f"learner.sequence_length = 1: objective.{objective.over_time[0]} looks along time; "
             f"set it to actors.unroll_length or a divisor of it"
+        )
+
+
+def check_memory(network: NetworkSpec, learner: LearnerConfig) -> None:
+    """Ask for sequences where the student has a memory, and for burn-in only there.
+
+    Raises:
+        ValueError: there are none, or there is nothing to burn in.
+    """
+    if isinstance(network, LSTMSpec):
+        if learner.sequence_length == 1:
+            raise ValueError(
+                "learner.sequence_length = 1: student.network.name = 'lstm' has a memory, which "
+                "learns from sequences; set it to actors.unroll_length or a divisor of it"
+            )
+    elif learner.burn_in:
+        raise ValueError(
+            f"learner.burn_in = {learner.burn_in}: student.network.name = {network.name!r} has no "
+            f"memory to fill; leave it out"
         )
 
 

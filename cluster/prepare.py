@@ -114,6 +114,8 @@ def _untrained_teacher(config: RunConfig) -> Policy:
 
 def _check_teacher(teacher: PolicySpec, environment: EnvironmentSpec, config: RunConfig) -> None:
     name = f"teacher {teacher.name}"
+    if teacher.network.name == "lstm":
+        raise MismatchError(f"{name} has a memory (lstm); give a feed-forward teacher")
     expected, given = teacher.observation, environment.observation
     if expected.shape != given.shape or expected.dtype != given.dtype:
         raise MismatchError(

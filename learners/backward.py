@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from common.networks import NetworkOutput, PolicyNetwork
+from common.networks.base import Steps
 from common.networks.inputs import Layout, cast_frames
 from common.policies.inference import hardware_has_bfloat16
 from common.policies.policy import Policy
@@ -160,13 +161,14 @@ class BackwardPass:
         """
         inputs = self._inputs(batch.observations)
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            output = self._forward(inputs, input_scale=self._scale)
+            remembered = self._remembered(batch)
+            output = self._forward(inputs, input_scale=self._scale, **remembered)
             if self._teacher_features is not None:
                 batch = replace(batch, teacher_features=self._teacher_features(inputs))
             if self._target is not None:
                 with torch.no_grad():
-                    target = self._target(inputs, input_scale=self._scale).dist_inputs.float()
-                batch = replace(batch, target_dist_inputs=target)
+                    target = self._target(inputs, input_scale=self._scale, **remembered)
+                batch = replace(batch, target_dist_inputs=target.dist_inputs.float())
         output = NetworkOutput(*(None if part is None else part.float() for part in output))
         loss, terms, each = objective(batch, output)
         (loss * share).backward()  # type: ignore[no-untyped-call]
@@ -174,6 +176,14 @@ class BackwardPass:
         found = {"loss": loss.detach(), "agreement": batch.mean(agreed.float()), **terms}
         figures = {name: value * share for name, value in found.items()}
         return figures, batch.mean_of_draws(each)
+
+    def _remembered(self, batch: DistillBatch) -> dict[str, Steps]:
+        """Return what a network with a memory takes beside the observations."""
+        told = batch.sequences
+        if self.network.memory_shape is None:
+            return {}
+        assert told is not None
+        return {"steps": Steps(told.num_steps, told.over_time(told.starts), told.burn_in)}
 
     def _inputs(self, observations: torch.Tensor) -> torch.Tensor:
         """Return observations as the network takes them; the window's own memory is never given."""

@@ -18,8 +18,13 @@ class Sequences:
     num_steps: int
     """L."""
     valid: torch.Tensor
-    """[B] bool: False on autoreset rows, which hold an episode's last observation. Nothing may
-    learn from them, but the row before them has its successor there."""
+    """[B] bool: False on autoreset rows, which hold an episode's last observation: nothing may
+    learn from them, but the row before them has its successor there. And False on the first
+    `burn_in` rows of every sequence."""
+    starts: torch.Tensor
+    """[B] bool: rows with which an episode starts, after an autoreset row of their sequence."""
+    burn_in: int = 0
+    """Rows at a sequence's start that only fill the memory of a network that has one."""
     terminated: torch.Tensor  # [B] bool
     truncated: torch.Tensor  # [B] bool
     behavior_log_prob: torch.Tensor  # [B] float32

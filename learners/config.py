@@ -21,6 +21,9 @@ class LearnerConfig(StrictModel):
     sequence_length: int = Field(default=1, ge=1)
     """Rows of one env copy, one after the other, that are drawn together: more than 1 for terms
     that look along time and for networks with memory. It must divide `actors.unroll_length`."""
+    burn_in: int = Field(default=0, ge=0)
+    """Rows at the start of every sequence that only fill the memory of a student that has one,
+    which is zeros before; nothing learns from them, and they are no samples."""
     micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Samples of one forward and backward pass; gradients add up to a batch. auto: measured."""
     layout: Layout | Literal["auto"] = "auto"
@@ -78,6 +81,11 @@ class LearnerConfig(StrictModel):
             raise ValueError(
                 f"micro_batch_size = {self.micro_batch_size}: must be whole sequences of "
                 f"sequence_length = {self.sequence_length} rows"
+            )
+        if self.burn_in >= self.sequence_length:
+            raise ValueError(
+                f"burn_in = {self.burn_in}: must leave some of a sequence's "
+                f"sequence_length = {self.sequence_length} rows to learn from"
             )
         return self
 

@@ -96,6 +96,7 @@ class Learner:
             sampler=self._sampler,
             block=self._backward.block,
             sequence_length=config.sequence_length,
+            burn_in=config.burn_in,
         )
         self._rng = np.random.default_rng((seed, 1, ranks.rank))
         self._batch_size = config.batch_size // ranks.size

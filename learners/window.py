@@ -71,6 +71,7 @@ class TransitionWindow:
         block: side of the squares that planes are cut into (`common.networks.inputs`), or None to
             keep them whole.
         sequence_length: L.
+        burn_in: rows at a sequence's start that nothing learns from.
     """
 
     def __init__(
@@ -82,9 +83,11 @@ class TransitionWindow:
         sampler: Sampler,
         block: int | None = None,
         sequence_length: int = 1,
+        burn_in: int = 0,
     ) -> None:
         self._capacity = capacity
         self._sequence_length = sequence_length
+        self._burn_in = burn_in
         self._teacher_dist = teacher_dist
         self._device = device
         self._sampler = sampler
@@ -212,7 +215,8 @@ class TransitionWindow:
         """Return how many valid rows the sampler drew, [] int64, on the window's device."""
         if self._sequence_length == 1:
             return torch.tensor(len(rows))
-        return self._columns["valid"].index_select(0, self._steps_of(rows)).sum()
+        learnt = self._steps_of(rows)[self._burn_in * len(rows) :]
+        return self._columns["valid"].index_select(0, learnt).sum()
 
     def _rows_of(self, chunk: TrajectoryChunk) -> Callable[[Array], Array]:
         """Return what takes the window's rows from an array [T, N, …] of a chunk."""
@@ -242,8 +246,19 @@ class TransitionWindow:
     def _sequences(self, columns: dict[str, torch.Tensor]) -> Sequences | None:
         if self._sequence_length == 1:
             return None
+        told = {name: columns[name] for name in _OF_SEQUENCES}
+        valid = told.pop("valid")
+        count = len(valid) // self._sequence_length
+        starts = torch.zeros_like(valid)
+        starts[count:] = ~valid[:-count]
+        if self._burn_in:
+            valid[: self._burn_in * count] = False  # a copy: it was gathered
         return Sequences(
-            num_steps=self._sequence_length, **{name: columns[name] for name in _OF_SEQUENCES}
+            num_steps=self._sequence_length,
+            valid=valid,
+            starts=starts,
+            burn_in=self._burn_in,
+            **told,
         )
 
     def _allocate(

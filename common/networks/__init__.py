@@ -5,21 +5,23 @@ from typing import Annotated
 from pydantic import Field
 
 from common.networks.base import NetworkOutput, PolicyNetwork
+from common.networks.lstm import LSTM, LSTMSpec
 from common.networks.mlp import MLP, MLPSpec
 from common.networks.nature_cnn import NatureCNN, NatureCNNSpec
 
 __all__ = ["NETWORKS", "NetworkOutput", "NetworkSpec", "PolicyNetwork", "build_network"]
 
-NetworkSpec = Annotated[NatureCNNSpec | MLPSpec, Field(discriminator="name")]
+NetworkSpec = Annotated[NatureCNNSpec | MLPSpec | LSTMSpec, Field(discriminator="name")]
 
 NETWORKS: dict[str, type[PolicyNetwork]] = {
     "nature_cnn": NatureCNN,
     "mlp": MLP,
+    "lstm": LSTM,
 }
 
 
 def build_network(
-    spec: NatureCNNSpec | MLPSpec,
+    spec: NatureCNNSpec | MLPSpec | LSTMSpec,
     *,
     observation_shape: tuple[int, ...],
     num_actions: int,

@@ -22,6 +22,19 @@ class NetworkOutput(NamedTuple):
     """[B] state values, where the network has a value head."""
     features: torch.Tensor | None = None
     """[B, F] last hidden layer, from which the heads read (the first head, with two towers)."""
+    memory: torch.Tensor | None = None
+    """[N, *memory_shape] of N env copies after their last row, where the network has one."""
+
+
+class Steps(NamedTuple):
+    """What a network with a memory must know of rows that are sequences, time-major."""
+
+    num_steps: int
+    """L; rows are [L · N]."""
+    starts: torch.Tensor
+    """[L, N] bool: rows before which the memory is made zeros."""
+    burn_in: int
+    """First rows of a sequence, which only fill the memory; no gradient reaches them."""
 
 
 class PolicyNetwork(nn.Module):
@@ -46,7 +59,9 @@ class PolicyNetwork(nn.Module):
         """Map observations [B, *observation_shape], times `input_scale`, to outputs.
 
         The scale is applied to the weights that see the observation, which are fewer. Frames may
-        come in any layout of `common.networks.inputs` that the network can take.
+        come in any layout of `common.networks.inputs` that the network can take. A network with a
+        memory takes two arguments more: `memory` [N, *memory_shape], zeros where it is left out,
+        and `steps` where rows are sequences and not one row of every env copy.
         """
 
     @abstractmethod
@@ -57,6 +72,11 @@ class PolicyNetwork(nn.Module):
     @abstractmethod
     def num_features(self) -> int:
         """F, the width of the last hidden layer."""
+
+    @property
+    def memory_shape(self) -> tuple[int, ...] | None:
+        """Shape of what it remembers of an env copy, or None where it remembers nothing."""
+        return None
 
     @property
     def block(self) -> int | None:
@@ -99,9 +119,11 @@ class PolicyNetwork(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def __call__(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
+    def __call__(
+        self, observation: torch.Tensor, *, input_scale: float = 1.0, **remembered: Any
+    ) -> NetworkOutput:
         """Same as `forward`, with its type."""
-        output: NetworkOutput = super().__call__(observation, input_scale=input_scale)
+        output: NetworkOutput = super().__call__(observation, input_scale=input_scale, **remembered)
         return output
 
 

@@ -6,6 +6,9 @@ whoever deploys it cannot get the scaling wrong:
     observation [batch, *shape] → dist_inputs [batch, A] float32, action [batch] int64 (greedy),
                                   value [batch] float32 where the policy has one
 
+A policy with a memory takes memory [batch, *memory_shape] float32 too, zeros where an episode
+starts, and gives next_memory, which goes in with the next observation.
+
 The `PolicySpec` travels in the model's metadata as JSON, under `SPEC_METADATA_KEY`.
 """
 
@@ -69,13 +72,17 @@ class _ExportedPolicy(nn.Module):
         self.scale = policy.spec.observation.scale
         self.eval()
 
-    def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(
+        self, observation: torch.Tensor, memory: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, ...]:
         """Map raw observations [batch, *shape] to the outputs in `_output_names` order."""
-        output: NetworkOutput = self.network(observation.to(torch.float32) * self.scale)
+        remembered = {} if memory is None else {"memory": memory}
+        output: NetworkOutput = self.network(
+            observation.to(torch.float32) * self.scale, **remembered
+        )
         action = output.dist_inputs.argmax(dim=1)
-        if output.value is None:
-            return output.dist_inputs, action
-        return output.dist_inputs, action, output.value
+        given = (output.dist_inputs, action, output.value, output.memory)
+        return tuple(part for part in given if part is not None)
 
 
 def export_onnx(policy: Policy, path: Named) -> None:
@@ -92,16 +99,21 @@ def export_onnx(policy: Policy, path: Named) -> None:
     """
     observation = policy.spec.observation
     # Two observations, because torch takes a size of one for a constant.
-    example = torch.zeros(2, *observation.shape, dtype=getattr(torch, observation.dtype))
+    example = {
+        "observation": torch.zeros(2, *observation.shape, dtype=getattr(torch, observation.dtype))
+    }
+    if policy.network.memory_shape is not None:
+        example["memory"] = torch.zeros(2, *policy.network.memory_shape)
+    batch = torch.export.Dim("batch")
     with _quiet_exporter():
         program = torch.onnx.export(
             _ExportedPolicy(policy),
-            (example,),
+            tuple(example.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["observation"],
-            output_names=_output_names(policy.spec),
-            dynamic_shapes={"observation": {0: torch.export.Dim("batch")}},
+            input_names=list(example),
+            output_names=_output_names(policy),
+            dynamic_shapes={name: {0: batch} for name in example},
             verbose=False,
         )
     assert program is not None  # the dynamo exporter always returns a program
@@ -128,16 +140,24 @@ def verify_onnx(path: Named, policy: Policy, observations: NDArray[Any]) -> Expo
     _check_observations(observations, policy.spec)
     location = locate(path)
     session = _load_session(location)
-    _check_interface(session, location, policy.spec)
+    _check_interface(session, location, policy)
     reference = _ExportedPolicy(policy)
-    names = _output_names(policy.spec)
+    names = _output_names(policy)
+    shape = policy.network.memory_shape
+    memory = None if shape is None else np.zeros((_BATCH, *shape), np.float32)
     agreed, largest = 0, 0.0
     for start in range(0, len(observations), _BATCH):
         batch = np.ascontiguousarray(observations[start : start + _BATCH])
+        given = {"observation": batch}
+        if memory is not None:
+            given["memory"] = memory[: len(batch)]
         with torch.inference_mode():
             # torch.tensor copies: batches may be read-only, which torch.from_numpy warns about.
-            wanted = [tensor.numpy() for tensor in reference(torch.tensor(batch))]
-        got = session.run(names, {"observation": batch})
+            tensors = (torch.tensor(array) for array in given.values())
+            wanted = [tensor.numpy() for tensor in reference(*tensors)]
+        got = session.run(names, given)
+        if memory is not None:
+            memory = wanted[-1]  # so that others than zeros go in with the next batch
         for name, ours, theirs in zip(names, wanted, got, strict=True):
             if name == "action":
                 agreed += int(np.count_nonzero(ours == theirs))
@@ -151,8 +171,10 @@ def verify_onnx(path: Named, policy: Policy, observations: NDArray[Any]) -> Expo
     )
 
 
-def _output_names(spec: PolicySpec) -> list[str]:
-    return ["dist_inputs", "action", "value"] if spec.has_value else ["dist_inputs", "action"]
+def _output_names(policy: Policy) -> list[str]:
+    names = ["dist_inputs", "action"]
+    names += ["value"] if policy.spec.has_value else []
+    return names + (["next_memory"] if policy.network.memory_shape is not None else [])
 
 
 @contextmanager
@@ -212,14 +234,16 @@ def _load_session(location: Location) -> Any:
         ) from None
 
 
-def _check_interface(session: Any, location: Location, spec: PolicySpec) -> None:
-    dtype = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[spec.observation.dtype]
-    wanted = [("observation", dtype, spec.observation.shape)]
+def _check_interface(session: Any, location: Location, policy: Policy) -> None:
+    observation, memory_shape = policy.spec.observation, policy.network.memory_shape
+    dtype = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[observation.dtype]
+    wanted = [("observation", dtype, observation.shape)]
+    wanted += [] if memory_shape is None else [("memory", "tensor(float)", memory_shape)]
     given = [(node.name, node.type, tuple(node.shape[1:])) for node in session.get_inputs()]
     if given != wanted:
         raise PolicyFileError(f"{location}: its inputs are {given}, not {wanted}; export it again")
     names = [node.name for node in session.get_outputs()]
-    if missing := [name for name in _output_names(spec) if name not in names]:
+    if missing := [name for name in _output_names(policy) if name not in names]:
         raise PolicyFileError(
             f"{location}: has no output {missing[0]}, only {names}; export it again"
         )

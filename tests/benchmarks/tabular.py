@@ -132,6 +132,7 @@ class GridWorld:
             sequences=Sequences(
                 num_steps=num_steps,
                 valid=valid,
+                starts=torch.zeros_like(valid),
                 terminated=ended,
                 truncated=torch.zeros_like(ended),
                 behavior_log_prob=torch.zeros(len(states)),

@@ -110,3 +110,29 @@ def test_students_get_the_heads_and_the_acting_that_their_terms_need(name: str) 
     assert student.spec.has_value == student.network.has_value == (name in ON_POLICY)
     assert student.spec.dist == ("q_values" if name == "qdagger" else "logits")
     assert student.spec.acting.mode == ("sample" if name in ON_POLICY else "greedy")
+
+
+LSTM = {"network": {"name": "lstm", "hidden": 8}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"student": LSTM, "learner": {"sequence_length": 1}},
+            "learner.sequence_length = 1: student.network.name = 'lstm' has a memory",
+        ),
+        ({"learner": {"burn_in": 8}}, "learner.burn_in = 8: .* 'mlp' has no memory to fill"),
+        (
+            {"student": LSTM, "learner": {"burn_in": 64}},
+            "learner: burn_in = 64: must leave some of .* sequence_length = 64",
+        ),
+    ],
+)
+def test_a_memory_needs_sequences_and_burning_in_needs_a_memory(
+    changes: dict[str, Any], reason: str
+) -> None:
+    config_with({"kl": {}}, student=LSTM, learner={"burn_in": 8})
+    with pytest.raises(ConfigError, match=reason) as caught:
+        config_with({"kl": {}}, **changes)
+    assert "\n" not in str(caught.value)

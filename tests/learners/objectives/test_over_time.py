@@ -61,6 +61,7 @@ def random_batch(
     sequences = Sequences(
         num_steps=LENGTH,
         valid=rows(~resets),
+        starts=torch.zeros(LENGTH * NUM_SEQUENCES, dtype=torch.bool),
         terminated=rows(ends & ~truncated),
         truncated=rows(truncated),
         behavior_log_prob=rows(np.log(rng.uniform(0.1, 0.9, size=shape))),

@@ -74,6 +74,7 @@ class ToyWorld:
             sequences=Sequences(
                 num_steps=num_steps,
                 valid=valid,
+                starts=torch.zeros_like(valid),
                 terminated=ends,
                 truncated=cut,
                 behavior_log_prob=log_pi[states, actions].float(),
