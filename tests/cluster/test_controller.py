@@ -97,6 +97,9 @@ class FakeSession:
         self.paused = paused
         self.calls.append(f"pause {paused}")
 
+    def tell_share_of_teacher(self, share: float) -> None:
+        self.calls.append(f"share {share}")
+
     def finish(self) -> Policy:
         self.calls.append("finish")
         return STUDENT
@@ -252,6 +255,20 @@ def test_a_run_ends_when_its_student_is_good_enough(
     monkeypatch.setattr(telemetry_module.Telemetry, "_student", lambda self: next(shares))
     assert bench.run(session, "stop.share_of_teacher=0.9").finished
     assert session.polls == 3
+
+
+@pytest.mark.parametrize(
+    ("by", "told"), [("share_of_teacher", ["share 0.5", "share 0.7"]), ("progress", [])]
+)
+def test_the_learner_is_told_what_its_student_reaches_where_a_schedule_goes_by_it(
+    by: str, told: list[str], bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = FakeSession(nothing, num_polls=3)
+    shares = iter([{}, {"student/share_of_teacher": 0.5}, {"student/share_of_teacher": 0.7}])
+    monkeypatch.setattr(telemetry_module.Telemetry, "_student", lambda self: next(shares))
+    weight = f"{{start = 1.0, end = 0.0, by = '{by}'}}"
+    assert bench.run(session, f"objective.kl.weight={weight}").finished
+    assert session.calls == [*told, "finish"]
 
 
 @pytest.mark.parametrize(("required", "fails"), [(1.0, False), (1.01, True)])

@@ -110,6 +110,12 @@ def test_a_teacher_that_names_no_actions_is_not_refused_for_them(tmp_path: Path)
         ("env.id=NoSuchEnv-v0", ConfigError, "env.id = 'NoSuchEnv-v0': cannot make it"),
         ("student.network={name = 'nature_cnn'}", MismatchError, "use network mlp for vectors"),
         ("objective={q_mse = {}}", MismatchError, "needs a Q-teacher, and .* gives logits"),
+        ("objective.value.weight=1.0", MismatchError, "has neither a value head nor Q-values"),
+        (
+            "objective.soft_policy_gradient.advantage=mean",
+            MismatchError,
+            "advantage = 'mean' needs a Q-teacher",
+        ),
         ("replay.error_buffer=1.0", ConfigError, "replay.error_buffer = 1 would deadlock"),
         ("learner.num_gpus=1", ResourceError, "learner.num_gpus = 1, and there are 0"),
         ("actors.num_env_runners=3", ResourceError, r"2.6 CPUs \(3 .* 0.7 each, learner 0.5\)"),
@@ -220,6 +226,17 @@ def test_a_student_gives_q_values_where_it_learns_them(tmp_path: Path) -> None:
     config = load_config(tmp_path, "objective.q_mse.weight=1.0")
     student = new_student(config, preparation.environment, cartpole_teacher("q_values").spec)
     assert student.spec.dist == "q_values"
+
+
+def test_a_student_has_a_value_head_where_it_learns_values(tmp_path: Path) -> None:
+    teacher = config_for(tmp_path, "objective.value.error=absolute", has_value=True)
+    preparation = prepared(teacher)
+    assert preparation.teacher is not None
+    student = new_student(teacher, preparation.environment, preparation.teacher.spec)
+    assert student.spec.has_value
+    assert "value.weight" in student.network.state_dict()
+    plain = new_student(load_config(tmp_path), preparation.environment, preparation.teacher.spec)
+    assert not plain.spec.has_value
 
 
 def test_a_seed_gives_a_student(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, model_validator
 
 from common.config import StrictModel, apply_overrides, read_toml, validate
 from common.errors import ConfigError
@@ -30,6 +30,13 @@ class Drawing(StrictModel):
     figure: Annotated[Square | Circle, Field(discriminator="shape")] = Circle(radius=1.0)
     others: tuple[Circle, ...] = ()
     frame: Square | None = None
+    margin: (
+        Annotated[
+            Annotated[float, Field(gt=0), Tag("width")] | Annotated[Square, Tag("square")],
+            Discriminator(lambda value: "square" if isinstance(value, dict) else "width"),
+        ]
+        | None
+    ) = None
 
 
 class Book(StrictModel):
@@ -81,6 +88,15 @@ def complaint(tree: dict[str, Any]) -> str:
         (
             {"pages": 1, "cover": {"frame": {"side_length": float("nan")}}},
             "cover.frame.side_length = nan: Input should be a finite number",
+        ),
+        (
+            {"pages": 1, "cover": {"margin": -1.0}},
+            "cover.margin = -1.0: Input should be greater than 0",
+        ),
+        (
+            {"pages": 1, "cover": {"margin": {"side_lenght": 2.0}}},
+            "cover.margin.side_length: missing; this key is required; "
+            "cover.margin.side_lenght: unknown key; did you mean side_length?",
         ),
         (
             {"pages": "line one\nline two"},

@@ -55,6 +55,7 @@ def make_learner(
     make: type[Learner] = Learner,
     capacity: int = 1_000,
     has_value: bool = False,
+    objective: dict[str, Any] | None = None,
     **config: Any,
 ) -> Learner:
     values = {"batch_size": BATCH, "precision": "float32"} | config
@@ -62,14 +63,18 @@ def make_learner(
         # Ranks start with different weights, and must not go on with them.
         student=make_policy(kind, seed=ranks.rank, has_value=has_value),
         teacher_dist="logits",
-        objective=ObjectiveConfig.model_validate({"kl": {}}),
+        objective=ObjectiveConfig.model_validate(objective or {"kl": {}}),
         config=LearnerConfig.model_validate(values),
         window_capacity=capacity,
         total_env_steps=1_000,
         seed=0,
         device=torch.device("cpu"),
         ranks=ranks,
+        teacher=make_policy(kind, seed=9),
     )
+
+
+SCHEDULE = {"start": 2.0, "end": 1.0, "until": 0.8, "by": "share_of_teacher"}
 
 
 def item(*chunks: TrajectoryChunk, steps: int = 0, first: int = 0, size: int = 2) -> FeedItem:
@@ -93,7 +98,9 @@ def shared_batches(ranks: Ranks, kind: Kind, config: dict[str, Any]) -> tuple[We
     )
     chunks = [make_chunk(kind, sequence=sequence) for sequence in range(3)]
     learner.receive(item(*chunks, steps=STEPS, size=ranks.size))
-    for _ in range(learner.agree(received=True, stop=False, save=False).steps):
+    share = 0.5 if ranks.rank == 0 else 0.9  # only rank 0 is told in time
+    together = learner.agree(received=True, stop=False, save=False, share_of_teacher=share)
+    for _ in range(together.steps):
         learner.step()
     assert not learner.can_step
     return weights_of(learner), learner.metrics
@@ -107,6 +114,8 @@ def shared_batches(ranks: Ranks, kind: Kind, config: dict[str, Any]) -> tuple[We
         ("vectors", {"micro_batch_size": "auto"}),
         ("vectors", {"micro_batch_size": 1}),
         ("vectors", {"has_value": True}),
+        ("frames", {"objective": {"kl": {"weight": SCHEDULE}, "feature": {}}}),
+        ("vectors", {"objective": {"kl": {}, "value": {}}, "has_value": True}),
     ],
 )
 def test_two_ranks_learn_what_one_learns_from_the_same_batches(
@@ -119,7 +128,7 @@ def test_two_ranks_learn_what_one_learns_from_the_same_batches(
     fresh = weights_of(make_learner(ALONE, kind=kind, has_value=config.get("has_value", False)))
     for name, array in wanted.items():
         np.testing.assert_allclose(first[name], array, rtol=1e-3, atol=1e-6)
-        if not name.startswith("value"):
+        if not name.startswith("value") or "objective" in config:
             assert np.abs(array - fresh[name]).max() > 1e-3, name
     for name, value in wanted_metrics.items():
         assert metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-6)
@@ -134,7 +143,7 @@ def nan_on_the_second(ranks: Ranks) -> tuple[list[Weights], Learner | Any]:
         for _ in range(3):  # fills the window with nothing else
             learner.receive(item(chunk))
         learner.receive(item(steps=1))
-        learner.agree(received=True, stop=False, save=False)
+        learner.agree(received=True, stop=False, save=False, share_of_teacher=0.0)
         learner.step()
         found.append(weights_of(learner))
     return found, (learner.learner_steps, learner.skipped_steps, learner.metrics)
@@ -296,12 +305,15 @@ def test_repeated_nan_on_one_rank_restores_all(pair: RankProcesses, tmp_path: Pa
 def report(**changes: Any) -> Report:
     values = {"steps": 3, "env_steps": 10, "window_size": 7}
     flags = dict.fromkeys(("received", "stop", "save"), False)
-    return Report(**(values | flags | changes))
+    return Report(**(values | flags | {"share_of_teacher": 0.0} | changes))
 
 
 def test_reports_together_are_the_fewest_steps_all_data_and_any_wish() -> None:
     assert merged([report(steps=0), report(env_steps=5, stop=True), report(window_size=0)]) == (
         report(steps=0, env_steps=25, window_size=14, stop=True)
+    )
+    assert merged([report(share_of_teacher=0.3), report(share_of_teacher=0.7)]) == report(
+        env_steps=20, window_size=14, share_of_teacher=0.3
     )
     assert merged([report(received=True), report(save=True)]) == report(
         env_steps=20, window_size=14, received=True, save=True

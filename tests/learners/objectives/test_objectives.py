@@ -1,207 +1,21 @@
 import dataclasses
-import math
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
 
+from common.config import validate
+from common.errors import ConfigError, MismatchError
 from common.networks import NetworkOutput
-from common.policies.spec import DistKind
-from learners.batch import DistillBatch
-from learners.objectives import ObjectiveConfig, Term
-from tests.builders import NUM_ACTIONS, VECTOR, make_policy
-
-CASES: dict[str, list[tuple[DistKind, dict[str, Any]]]] = {
-    "kl": [
-        ("logits", {}),
-        ("logits", {"temperature": 0.3, "student_temperature": 2.0}),
-        ("q_values", {}),
-        ("q_values", {"temperature": 0.5, "student_temperature": 0.5}),
-    ],
-    "q_mse": [
-        ("q_values", {}),
-        ("q_values", {"q_scale": 4.0}),
-        ("q_values", {"huber_delta": 0.7}),
-        ("q_values", {"huber_delta": 0.1, "q_scale": 4.0}),
-    ],
-}
-"""The settings under which every term is tested, by the term's name."""
-
-each_case = pytest.mark.parametrize(
-    ("name", "dist", "settings"),
-    [(name, dist, settings) for name, cases in CASES.items() for dist, settings in cases],
-)
+from common.policies.spec import PolicySpec
+from learners.objectives import Moment, ObjectiveConfig
+from learners.objectives.kl import KL
+from tests.builders import make_spec
+from tests.learners.objectives.batches import batch_of, random_outputs, term_of
 
 
-def term_of(name: str, settings: dict[str, Any]) -> Term:
-    return ObjectiveConfig.model_validate({name: settings}).terms()[name]
-
-
-def batch_of(
-    labels: torch.Tensor, dist: DistKind, observations: torch.Tensor | None = None
-) -> DistillBatch:
-    size = len(labels)
-    return DistillBatch(
-        observations=torch.zeros(size, VECTOR) if observations is None else observations,
-        actions=labels.argmax(-1),
-        rewards=torch.zeros(size),
-        teacher_dist_inputs=labels,
-        teacher_dist=dist,
-        teacher_value=None,
-    )
-
-
-def random_outputs(dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the teacher's and the student's outputs for a batch of six."""
-    generator = torch.Generator().manual_seed(0)
-    teacher, student = torch.randn(2, 6, NUM_ACTIONS, generator=generator, dtype=dtype)
-    return teacher, student
-
-
-def softmax(x: list[float], temperature: float) -> list[float]:
-    weights = [math.exp((value - max(x)) / temperature) for value in x]
-    return [weight / sum(weights) for weight in weights]
-
-
-def slow_kl(
-    teacher: list[float],
-    student: list[float],
-    dist: DistKind,
-    temperature: float | None = None,
-    student_temperature: float = 1.0,
-) -> float:
-    p = softmax(teacher, temperature or {"logits": 1.0, "q_values": 0.01}[dist])
-    pi = softmax(student, student_temperature)
-    return sum(a * (math.log(a) - math.log(b)) for a, b in zip(p, pi, strict=True) if a > 0)
-
-
-def slow_q_mse(
-    teacher: list[float],
-    student: list[float],
-    dist: DistKind,
-    huber_delta: float = math.inf,
-    q_scale: float = 1.0,
-) -> float:
-    total = 0.0
-    for wanted, found in zip(teacher, student, strict=True):
-        error = abs(found - wanted) / q_scale
-        if error <= huber_delta:
-            total += error**2
-        else:  # the tangent at huber_delta
-            total += huber_delta**2 + 2 * huber_delta * (error - huber_delta)
-    return total / len(teacher)
-
-
-TRUTHS: dict[str, Callable[..., float]] = {"kl": slow_kl, "q_mse": slow_q_mse}
-"""Every term again, slowly and a sample at a time."""
-
-
-def agreement(teacher: torch.Tensor, student: torch.Tensor) -> bool:
-    return bool((teacher.argmax(-1) == student.argmax(-1)).float().mean() > 0.97)
-
-
-def closeness(teacher: torch.Tensor, student: torch.Tensor) -> bool:
-    return bool((teacher - student).square().mean() < 0.01 * teacher.var())
-
-
-REACHED: dict[str, Callable[[torch.Tensor, torch.Tensor], bool]] = {
-    "kl": agreement,
-    "q_mse": closeness,
-}
-"""What a student that learns by each term comes to share with its teacher."""
-
-
-def test_every_term_is_tested():
-    terms = ObjectiveConfig.model_fields.keys()
-    assert CASES.keys() == TRUTHS.keys() == REACHED.keys() == terms
-    assert all(CASES.values())
-
-
-@each_case
-def test_a_term_equals_its_slow_definition(name, dist, settings):
-    teacher, student = random_outputs()
-    losses = term_of(name, settings)(batch_of(teacher, dist), NetworkOutput(student, None))
-    wanted = [
-        TRUTHS[name](t, s, dist, **settings)
-        for t, s in zip(teacher.tolist(), student.tolist(), strict=True)
-    ]
-    np.testing.assert_allclose(losses.numpy(), wanted, rtol=1e-9)
-    assert min(wanted) > 0
-
-
-@each_case
-def test_a_terms_gradient_equals_finite_differences(name, dist, settings):
-    teacher, student = random_outputs()
-    term, batch = term_of(name, settings), batch_of(teacher, dist)
-    value = torch.zeros(6, dtype=torch.float64, requires_grad=True)
-
-    def losses(outputs: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-        return term(batch, NetworkOutput(outputs, values))
-
-    assert torch.autograd.gradcheck(losses, (student.requires_grad_(), value))
-
-
-@each_case
-def test_a_small_student_reaches_its_teacher(name, dist, settings):
-    generator = torch.Generator().manual_seed(1)
-    observations = torch.randn(256, VECTOR, generator=generator)
-    labels = observations @ torch.randn(VECTOR, NUM_ACTIONS, generator=generator)
-    objective = ObjectiveConfig.model_validate({name: settings})
-    batch = batch_of(labels, dist, observations)
-    network = make_policy(network={"name": "mlp", "hidden": (32,)}).network
-    assert not REACHED[name](labels, network(observations).dist_inputs)
-    optimizer = torch.optim.Adam(network.parameters(), lr=0.02)
-    for _ in range(400):
-        optimizer.zero_grad()
-        loss = objective(batch, network(observations)).loss
-        loss.backward()
-        optimizer.step()
-    assert REACHED[name](labels, network(observations).dist_inputs.detach())
-
-
-@pytest.mark.parametrize(("dist", "temperature"), [("logits", 1.0), ("q_values", 0.01)])
-def test_the_default_temperature_follows_from_the_teachers_kind(dist, temperature):
-    teacher, student = random_outputs()
-    batch, output = batch_of(teacher, dist), NetworkOutput(student, None)
-    by_default = term_of("kl", {})(batch, output)
-    torch.testing.assert_close(
-        term_of("kl", {"temperature": temperature})(batch, output), by_default
-    )
-    other = {"logits": 0.01, "q_values": 1.0}[dist]
-    assert (term_of("kl", {"temperature": other})(batch, output) != by_default).all()
-
-
-@pytest.mark.parametrize("dist", ["logits", "q_values"])
-def test_kl_does_not_see_the_level_of_the_teachers_outputs(dist):
-    teacher, student = random_outputs()
-    output = NetworkOutput(student, None)
-    shifted = term_of("kl", {})(batch_of(teacher - 7.0, dist), output)
-    torch.testing.assert_close(shifted, term_of("kl", {})(batch_of(teacher, dist), output))
-
-
-def test_kl_is_zero_where_the_student_is_its_teacher():
-    teacher, _ = random_outputs()
-    losses = term_of("kl", {})(batch_of(teacher, "logits"), NetworkOutput(teacher + 3.0, None))
-    torch.testing.assert_close(losses, torch.zeros_like(losses), atol=1e-12, rtol=0)
-
-
-def test_actions_that_the_teacher_rules_out_leave_loss_and_gradient_finite():
-    teacher, student = random_outputs(torch.float32)
-    teacher[:, 0] = -1e4
-    student.requires_grad_()
-    loss = term_of("kl", {"temperature": 0.01})(
-        batch_of(teacher, "logits"), NetworkOutput(student, None)
-    ).sum()
-    loss.backward()
-    assert bool(loss.isfinite())
-    assert student.grad is not None
-    assert bool(student.grad.isfinite().all())
-
-
-def test_an_objective_is_the_weighted_sum_of_its_terms_means():
+def test_an_objective_is_the_weighted_sum_of_its_terms_means() -> None:
     teacher, student = random_outputs()
     batch, output = batch_of(teacher, "q_values"), NetworkOutput(student.requires_grad_(), None)
     objective = ObjectiveConfig.model_validate({"kl": {"weight": 0.5}, "q_mse": {"weight": 3.0}})
@@ -217,7 +31,7 @@ def test_an_objective_is_the_weighted_sum_of_its_terms_means():
     assert not losses.requires_grad
 
 
-def test_importance_weights_count_in_the_loss_and_nowhere_else():
+def test_importance_weights_count_in_the_loss_and_nowhere_else() -> None:
     teacher, student = random_outputs()
     batch, output = batch_of(teacher, "q_values"), NetworkOutput(student.requires_grad_(), None)
     weights = torch.tensor([1.0, 0.5, 0.0, 0.25, 1.0, 0.1], dtype=torch.float64)
@@ -235,24 +49,138 @@ def test_importance_weights_count_in_the_loss_and_nowhere_else():
 
 @pytest.mark.parametrize(
     ("tree", "dist"),
-    [({"kl": {}}, "logits"), ({"q_mse": {}}, "q_values"), ({"kl": {}, "q_mse": {}}, "q_values")],
+    [
+        ({"kl": {}}, "logits"),
+        ({"soft_policy_gradient": {}, "value": {}, "nll": {}}, "logits"),
+        ({"feature": {}}, "logits"),
+        ({"q_mse": {}}, "q_values"),
+        ({"kl": {}, "q_mse": {}}, "q_values"),
+        ({"reverse_kl": {}, "jsd": {}, "feature": {}, "q_mse": {}}, "q_values"),
+    ],
 )
-def test_a_student_keeps_q_values_where_it_learns_them(tree, dist):
+def test_a_student_keeps_q_values_where_it_learns_them(tree: dict[str, Any], dist: str) -> None:
     assert ObjectiveConfig.model_validate(tree).student_dist() == dist
+
+
+def test_terms_say_what_student_and_learner_must_have() -> None:
+    names = ObjectiveConfig.model_fields
+    each = {name: ObjectiveConfig.model_validate({name: {}}) for name in names}
+    assert {name for name in names if each[name].needs_value} == {"value"}
+    assert {name for name in names if each[name].needs_features} == {"feature"}
+    assert each["value"].terms()["value"].weight == 0.5
+    assert each["feature"].terms()["feature"].weight == 0.01
+
+
+@pytest.mark.parametrize("name", ["value", "soft_policy_gradient"])
+def test_outputs_that_must_be_two_things_at_once_are_refused(name: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate(ObjectiveConfig, {name: {}, "q_mse": {}, "kl": {}}, "recipe")
+    message = str(caught.value)
+    assert f"{name} as logits" in message
+    assert "q_mse as q_values" in message
+    assert "kl as" not in message
+    assert "\n" not in message
+
+
+POLICY, CRITIC = make_spec(), make_spec(has_value=True)
+Q_TEACHER = make_spec(dist="q_values")
+
+
+@pytest.mark.parametrize(
+    ("tree", "teacher", "reason"),
+    [
+        ({"q_mse": {}}, POLICY, "q_mse needs a Q-teacher, and tiny vectors gives logits"),
+        ({"value": {}}, POLICY, "value needs .* has neither a value head nor Q-values"),
+        (
+            {"soft_policy_gradient": {"advantage": "mean"}},
+            CRITIC,
+            "advantage = 'mean' needs a Q-teacher, and tiny vectors gives logits",
+        ),
+    ],
+)
+def test_a_teacher_that_lacks_what_a_term_needs_is_refused(
+    tree: dict[str, Any], teacher: PolicySpec, reason: str
+) -> None:
+    with pytest.raises(MismatchError, match=reason) as caught:
+        ObjectiveConfig.model_validate({"kl": {}} | tree).check_teacher(teacher)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tree", "teacher"),
+    [
+        ({"q_mse": {}}, Q_TEACHER),
+        ({"value": {}}, CRITIC),
+        ({"value": {}}, Q_TEACHER),
+        ({"soft_policy_gradient": {"advantage": "value"}}, Q_TEACHER),
+        ({"soft_policy_gradient": {}, "feature": {}, "jsd": {}}, POLICY),
+    ],
+)
+def test_a_teacher_that_gives_what_terms_need_is_taken(
+    tree: dict[str, Any], teacher: PolicySpec
+) -> None:
+    ObjectiveConfig.model_validate(tree).check_teacher(teacher)
+
+
+def test_an_objective_of_a_moment_has_numbers_for_schedules() -> None:
+    tree: dict[str, Any] = {
+        "kl": {
+            "weight": {"start": 1.0, "end": 0.0, "until": 0.5},
+            "temperature": {"start": 2.0, "end": 1.0, "by": "share_of_teacher"},
+        },
+        "value": {},
+    }
+    objective = ObjectiveConfig.model_validate(tree)
+    assert objective.follows_share_of_teacher
+    assert objective.schedules().keys() == {"kl_weight", "kl_temperature"}
+    now = objective.at(Moment(progress=0.25, share_of_teacher=0.5))
+    assert now.kl == KL(weight=0.5, temperature=1.5)
+    assert now.value == objective.value
+    assert now.schedules() == {}
+    assert objective == ObjectiveConfig.model_validate(tree)
+
+
+def test_an_objective_without_schedules_is_the_same_at_any_moment() -> None:
+    objective = ObjectiveConfig.model_validate({"kl": {"temperature": 0.5}, "nll": {}})
+    assert objective.at(Moment(progress=0.3, share_of_teacher=0.7)) is objective
+    assert not objective.follows_share_of_teacher
+
+
+def test_scheduled_numbers_count_as_plain_ones() -> None:
+    teacher, student = random_outputs()
+    batch, output = batch_of(teacher, "q_values"), NetworkOutput(student, None)
+    tree = {
+        "kl": {"weight": {"start": 2.0, "end": 0.0}, "temperature": {"start": 1.0, "end": 0.5}},
+        "q_mse": {"weight": 1.5},
+    }
+    found = ObjectiveConfig.model_validate(tree).at(Moment(0.5, 0.0))(batch, output)
+    plain = {"kl": {"weight": 1.0, "temperature": 0.75}, "q_mse": {"weight": 1.5}}
+    wanted = ObjectiveConfig.model_validate(plain)(batch, output)
+    torch.testing.assert_close(found.loss, wanted.loss)
+    torch.testing.assert_close(found.losses, wanted.losses)
+    assert found.terms == wanted.terms
 
 
 @pytest.mark.parametrize(
     ("tree", "reason"),
     [
-        ({}, "no term is named; give one of kl, q_mse"),
+        ({}, "no term is named; give one of kl, reverse_kl, jsd"),
         ({"kll": {}}, "Extra inputs are not permitted"),
         ({"kl": {"temperature": 0.0}}, "greater than 0"),
+        ({"kl": {"temperature": "hot"}}, "Input should be 'auto'"),
         ({"kl": {"student_temperature": -1.0}}, "greater than 0"),
+        ({"kl": {"student_temperature": "auto"}}, "valid number"),
         ({"kl": {"weight": -1.0}}, "greater than or equal to 0"),
+        ({"kl": {"weight": "auto"}}, "valid number"),
+        ({"nll": {"temperature": 1.0}}, "Extra inputs are not permitted"),
+        ({"jsd": {"beta": 0.0}}, "greater than 0"),
+        ({"jsd": {"beta": 1.0}}, "less than 1"),
+        ({"soft_policy_gradient": {"advantage_scale": 2.0}}, "scales nothing without an advantage"),
+        ({"value": {"error": "huber"}}, "'absolute' or 'squared'"),
         ({"q_mse": {"huber_delta": 0.0}}, "greater than 0"),
         ({"q_mse": {"q_scale": 0.0}}, "greater than 0"),
     ],
 )
-def test_objectives_that_mean_nothing_are_refused(tree, reason):
+def test_objectives_that_mean_nothing_are_refused(tree: dict[str, Any], reason: str) -> None:
     with pytest.raises(ValidationError, match=reason):
         ObjectiveConfig.model_validate(tree)

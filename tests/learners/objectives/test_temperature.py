@@ -116,6 +116,7 @@ def observations() -> npt.NDArray[np.float32]:
         {"kl": {"temperature": 0.5}},
         {"q_mse": {}},
         {"kl": {"temperature": 2.0}, "q_mse": {}},
+        {"kl": {"temperature": {"start": 2.0, "end": 1.0}}, "feature": {}},
     ],
 )
 def test_what_is_not_auto_is_left_alone(
@@ -152,4 +153,26 @@ def test_the_number_is_told(teacher: Policy, observations: npt.NDArray[np.float3
     assert resolved.kl is not None
     assert said.lines == [
         f"objective.kl.temperature = auto: {resolved.kl.temperature:.3g} for this teacher"
+    ]
+
+
+def test_all_terms_that_say_auto_get_the_number(
+    teacher: Policy, observations: npt.NDArray[np.float32]
+) -> None:
+    terms: dict[str, Any] = {
+        "kl": {"temperature": 2.0},
+        "jsd": {"temperature": "auto"},
+        "value": {"temperature": "auto"},
+        "nll": {},
+    }
+    said = Said()
+    objective = ObjectiveConfig.model_validate(terms)
+    resolved = resolve_temperature(objective, teacher, observations, say=said)
+    expected = find_temperature(InferencePolicy(teacher)(observations).dist_inputs)
+    for name in ("jsd", "value"):
+        terms[name]["temperature"] = expected
+    assert resolved == ObjectiveConfig.model_validate(terms)
+    assert said.lines == [
+        f"objective.jsd.temperature, objective.value.temperature = auto: {expected:.3g} for this "
+        f"teacher"
     ]
