@@ -50,7 +50,7 @@ def samples_of(batch: DistillBatch, output: NetworkOutput) -> list[Sample]:
 
 
 def test_every_term_is_tested() -> None:
-    terms = ObjectiveConfig.model_fields.keys()
+    terms = {name for name in ObjectiveConfig.model_fields if not term_of(name, {}).over_time}
     assert CASES.keys() == TRUTHS.keys() == REACHED.keys() == terms
     assert all(CASES.values())
 
