@@ -5,6 +5,7 @@ the precision and layout that the recipe asks for, and the objective's gradient 
 """
 
 import copy
+import math
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
@@ -68,6 +69,7 @@ class BackwardPass:
     ) -> None:
         self._micro_batch_size = config.micro_batch_size
         self._sequence_length = config.sequence_length
+        self._max_grad_norm = config.max_grad_norm or math.inf
         self._device = device
         self._ranks = ranks
         self.network = student.network.to(device).train()
@@ -90,6 +92,7 @@ class BackwardPass:
         )
         self._forward = self._compiled() if config.compile else self._replica
         self._target: PolicyNetwork | None = None
+        self._target_interval = objective.target_interval or 1
         if objective.target_interval is not None:
             self._target = copy.deepcopy(self.network).requires_grad_(False)
         self._scale = student.spec.observation.scale
@@ -116,10 +119,10 @@ class BackwardPass:
         if self._target is not None:
             self._target.load_state_dict(state.get("target") or state["network"])
 
-    def renew_target(self) -> None:
-        """Make the target network equal to the student."""
-        assert self._target is not None
-        self._target.load_state_dict(self.network.state_dict())
+    def stepped(self, learner_steps: int) -> None:
+        """Make the target network, where there is one, equal to the student when it is time."""
+        if self._target is not None and learner_steps % self._target_interval == 0:
+            self._target.load_state_dict(self.network.state_dict())
 
     def __call__(
         self, draw: Draw, window: TransitionWindow, objective: ObjectiveConfig
@@ -150,6 +153,19 @@ class BackwardPass:
             for name, value in found.items():
                 figures[name] = value + figures[name] if name in figures else value
         return Gradient(figures, torch.cat(losses), num_samples)
+
+    def averaged(self, gradient: Gradient) -> dict[str, float]:
+        """Return the figures' means over all ranks, after the gradient's norm was clipped.
+
+        With `grad_norm`, the norm before; and for sequences `num_samples`. There is one transfer
+        from the device. What is not finite on one rank is so on all.
+        """
+        norm = nn.utils.clip_grad_norm_(self.trained.parameters(), self._max_grad_norm)
+        found = gradient.figures | {"grad_norm": norm}
+        if isinstance(gradient.num_samples, torch.Tensor):
+            found["num_samples"] = gradient.num_samples
+        scalars = torch.stack([value.float() for value in found.values()])
+        return dict(zip(found, self._ranks.mean(scalars).tolist(), strict=True))
 
     def _add(
         self, batch: DistillBatch, objective: ObjectiveConfig, *, share: torch.Tensor | float

@@ -9,13 +9,12 @@ and metrics are the same on all of them.
 import json
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 
-from common.codec import EncodedChunk
 from common.errors import ConfigError
 from common.policies.policy import Policy
 from common.policies.spec import DistKind
@@ -125,9 +124,9 @@ class Learner:
         Chunks that come again, because the window had lost them or because a shard got them a
         second time, are no new env steps.
         """
-        for chunk, encoded in _paired(item.revisited, item.encoded_revisited):
+        for chunk, encoded in item.paired_revisited():
             self._window.insert(chunk, revisited=True, encoded=encoded)
-        for chunk, encoded in _paired(item.chunks, item.encoded):
+        for chunk, encoded in item.paired():
             self._window.insert(chunk, encoded=encoded)
             self.teacher_version = max(self.teacher_version, chunk.teacher_version)
             new = self._received.count(chunk)
@@ -182,16 +181,7 @@ class Learner:
         draw = self.draw(self._batch_size)
         gradient = self._backward(draw, self._window, self._objective.at(moment))
         self._sampler.update(draw.rows, gradient.losses)
-        norm = torch.nn.utils.clip_grad_norm_(
-            self._backward.trained.parameters(), self._config.max_grad_norm or math.inf
-        )
-        found = gradient.figures | {"grad_norm": norm}
-        if isinstance(gradient.num_samples, torch.Tensor):
-            found["num_samples"] = gradient.num_samples
-        scalars = torch.stack([value.float() for value in found.values()])
-        # One transfer from the device; not finite on one rank is so on all.
-        averages: list[float] = self.ranks.mean(scalars).tolist()
-        values = dict(zip(found, averages, strict=True))
+        values = self._backward.averaged(gradient)
         taken = values.pop("num_samples", self._batch_size)
         self._budget -= taken
         self.samples += round(taken * self.ranks.size)
@@ -204,9 +194,7 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate
         self._optimizer.step()
-        interval = self._objective.target_interval
-        if interval is not None and self.learner_steps % interval == 0:
-            self._backward.renew_target()
+        self._backward.stepped(self.learner_steps)
         for name, value in values.items():
             former = self.metrics.get(name, value)
             self.metrics[name] = METRIC_DECAY * former + (1 - METRIC_DECAY) * value
@@ -359,11 +347,3 @@ class Learner:
             "student.network": json.dumps(network, sort_keys=True),
             "learner.optimizer": self._config.optimizer,
         }
-
-
-def _paired(
-    chunks: Sequence[TrajectoryChunk], encoded: Sequence[EncodedChunk]
-) -> Iterable[tuple[TrajectoryChunk, EncodedChunk | None]]:
-    """Return every chunk with its compressed form, or None where these are not kept."""
-    kept: Sequence[EncodedChunk | None] = encoded or [None] * len(chunks)
-    return zip(chunks, kept, strict=True)
