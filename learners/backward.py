@@ -140,6 +140,7 @@ class BackwardPass:
         size = self._micro_batch_size
         parts = draw.split(num_draws if size == "auto" else size // length)
         num_samples = num_draws if length == 1 else window.num_valid(draw.rows)
+        num_learnt = num_samples if isinstance(num_samples, int) else num_samples.clamp(min=1)
         figures: Figures = {}
         losses: list[torch.Tensor] = []
         for number, part in enumerate(parts, start=1):
@@ -148,7 +149,8 @@ class BackwardPass:
                 batch = replace(batch, weights=part.weights.repeat(length))
             last = number == len(parts)
             with nullcontext() if last else self._ranks.accumulate(self._replica):
-                found, each = self._add(batch, objective, share=batch.num_valid / num_samples)
+                share = batch.num_valid / num_learnt
+                found, each = self._add(batch, objective, share=share)
             losses.append(each)
             for name, value in found.items():
                 figures[name] = value + figures[name] if name in figures else value

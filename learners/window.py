@@ -223,8 +223,8 @@ class TransitionWindow:
         steps, length = len(chunk.valid), self._sequence_length
         if steps % length:
             raise ConfigError(
-                f"a chunk of {steps} steps is no whole number of sequences; set "
-                f"learner.sequence_length = {length} to one of its divisors"
+                f"learner.sequence_length = {length}: a chunk of {steps} steps is no whole number "
+                f"of sequences; set it to a divisor of {steps}"
             )
         if length > 1:
             return lambda array: array.swapaxes(0, 1).reshape(-1, *array.shape[2:])

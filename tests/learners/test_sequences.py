@@ -133,7 +133,7 @@ def test_sequences_are_those_cut_by_hand_over_many_laps(kind, sampler, length, e
 
 
 def test_a_chunk_that_is_no_whole_number_of_sequences_is_refused():
-    with pytest.raises(ConfigError, match=r"8 steps .* learner.sequence_length = 3"):
+    with pytest.raises(ConfigError, match=r"learner.sequence_length = 3: a chunk of 8 steps"):
         window_of(100, 3).insert(make_chunk(num_steps=8))
 
 
