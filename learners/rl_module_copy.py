@@ -64,7 +64,7 @@ def _parts(module: Any, spec: PolicySpec) -> dict[str, nn.Module]:
 def _check_outputs(policy: Policy, module: Any, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     probes = torch.randn(_PROBES, *policy.spec.observation.shape, generator=generator)
-    dist_inputs, value = policy.network(probes)
+    dist_inputs, value, *_ = policy.network(probes)
     batch = {"obs": probes.to(next(module.parameters()).device)}
     pairs: list[tuple[Any, Any]]
     if policy.spec.dist == "q_values":

@@ -18,8 +18,6 @@ from common.networks.inputs import Layout
 from common.networks.mlp import MLP, MLPSpec
 from common.networks.nature_cnn import NatureCNN, NatureCNNSpec
 
-TORSOS: dict[str, type[MLP] | type[NatureCNN]] = {"mlp": MLP, "nature_cnn": NatureCNN}
-
 
 class LSTMSpec(StrictModel):
     """The torso, and the width of the memory."""
@@ -47,12 +45,7 @@ class LSTM(PolicyNetwork):
             num_actions=num_actions,
             has_value=has_value,
         )
-        torso = TORSOS[spec.torso.name](
-            spec.torso,
-            observation_shape=observation_shape,
-            num_actions=1,
-            has_value=False,
-        )
+        torso = _torso(spec.torso, observation_shape)
         width = torso.num_features
         torso.drop_heads()
         self.torso = torso
@@ -130,9 +123,16 @@ class LSTM(PolicyNetwork):
         super().initialise()
         width = self.spec.hidden
         for weight in (self.core.weight_ih, self.core.weight_hh):
-            for part in weight.detach().split(width):
+            for part in weight.detach().chunk(4):
                 nn.init.orthogonal_(part)
         for bias in (self.core.bias_ih, self.core.bias_hh):
             nn.init.zeros_(bias)
         with torch.no_grad():
             self.core.bias_ih[width : 2 * width] = 1.0  # of the forget gate
+
+
+def _torso(spec: NatureCNNSpec | MLPSpec, shape: tuple[int, ...]) -> NatureCNN | MLP:
+    """Build the torso with a head that nobody needs."""
+    if isinstance(spec, MLPSpec):
+        return MLP(spec, observation_shape=shape, num_actions=1, has_value=False)
+    return NatureCNN(spec, observation_shape=shape, num_actions=1, has_value=False)

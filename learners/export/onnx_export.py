@@ -76,7 +76,7 @@ class _ExportedPolicy(nn.Module):
         self, observation: torch.Tensor, memory: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, ...]:
         """Map raw observations [batch, *shape] to the outputs in `_output_names` order."""
-        remembered = {} if memory is None else {"memory": memory}
+        remembered: dict[str, Any] = {} if memory is None else {"memory": memory}
         output: NetworkOutput = self.network(
             observation.to(torch.float32) * self.scale, **remembered
         )
@@ -190,6 +190,8 @@ def _quiet_exporter() -> Iterator[None]:
             warnings.filterwarnings(
                 "ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning
             )
+            # Observation and memory share the axis that is named after the batch.
+            warnings.filterwarnings("ignore", "# The axis name: batch will not be used")
             yield
     finally:
         logger.setLevel(level)

@@ -51,8 +51,8 @@ class PPD(UsesRewards):
 
 def _normalised(batch: DistillBatch, path: Path, advantages: torch.Tensor) -> torch.Tensor:
     """Return advantages [L, S] less their mean, in standard deviations; cut rows stay 0."""
-    known = ~path.ends.cut
-    share = batch.mean(known.reshape(-1).float()).clamp(min=1e-8)
+    known = (~path.ends.cut).to(advantages.dtype)
+    share = batch.mean(known.reshape(-1)).clamp(min=1e-8)
     mean = batch.mean((advantages * known).reshape(-1)) / share
     centred = (advantages - mean) * known
     deviation = (batch.mean(centred.square().reshape(-1)) / share).sqrt()

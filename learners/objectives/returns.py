@@ -8,8 +8,9 @@ holds what was done at t and the reward and ends that followed. Three things can
 - it was truncated: row t + 1 is an autoreset row, which holds the episode's last observation, so
   that the state's value there is known and nothing after it belongs to this episode.
 
-What follows the last row lies outside of the sequence, unless the episode terminated there: such a
-row is cut, and each function says what it makes of it.
+What follows the last row lies outside of the sequence: it is cut, and each function says what it
+makes of that. This holds where the episode happened to terminate there, too: to learn from those
+alone would make ends look likelier than they are.
 """
 
 from typing import NamedTuple
@@ -25,9 +26,9 @@ class Ends(NamedTuple):
 
     @property
     def cut(self) -> torch.Tensor:
-        """[L, S] bool: rows of which nobody knows what followed."""
+        """[L, S] bool: the last rows."""
         cut = torch.zeros_like(self.terminated)
-        cut[-1] = ~self.terminated[-1]
+        cut[-1] = True
         return cut
 
 
@@ -47,7 +48,7 @@ def reward_to_go(
         ends: where episodes end.
         discount: γ.
     """
-    returns = torch.where(ends.terminated, 0.0, values)
+    returns = torch.where(ends.terminated & ~ends.cut, 0.0, values)
     for t in range(len(returns) - 2, -1, -1):
         goes_on = ~(ends.terminated[t] | ends.truncated[t])
         returns[t] = torch.where(goes_on, rewards[t] + discount * returns[t + 1], returns[t])

@@ -1,5 +1,6 @@
 """Batches of sequences: the window's, and what the learner makes of them."""
 
+import copy
 import dataclasses
 import itertools
 from collections.abc import Iterator
@@ -172,8 +173,8 @@ def test_a_step_is_that_of_the_valid_rows(kind, micro_batch_size):
     wanted = ObjectiveConfig.model_validate({"kl": {}})(plain, output)
     wanted.loss.backward()
     learner.step()
-    assert learner.metrics["loss"] == pytest.approx(float(wanted.loss), rel=1e-4)
-    assert learner.metrics["kl"] == pytest.approx(float(wanted.loss), rel=1e-4)
+    assert learner.metrics["loss"] == pytest.approx(wanted.loss.item(), rel=1e-4)
+    assert learner.metrics["kl"] == pytest.approx(wanted.loss.item(), rel=1e-4)
     agreed = (output.dist_inputs.argmax(-1) == plain.teacher_dist_inputs.argmax(-1)).float()
     assert learner.metrics["agreement"] == pytest.approx(float(agreed.mean()), rel=1e-4)
     for (name, found), expected in zip(
@@ -240,7 +241,7 @@ def test_a_learner_goes_on_from_its_window_of_sequences(sampler):
     learner.receive(item(chunk, granted=200))
     for _ in range(3):
         learner.step()
-    state, replay = learner.state(), learner.replay_state()
+    state, replay = copy.deepcopy((learner.state(), learner.replay_state()))
     resumed = make_learner(sequence_length=4, **settings)
     resumed.load_state(state)
     resumed._window.insert(chunk)

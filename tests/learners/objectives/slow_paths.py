@@ -30,7 +30,7 @@ class Sequence:
         return len(self.actions)
 
     def is_cut(self, t: int) -> bool:
-        return t == self.length - 1 and not self.terminated[t]
+        return t == self.length - 1
 
 
 @dataclass
@@ -58,7 +58,7 @@ def to_go(
 ) -> float:
     """Sum up what the rows after t give, until the episode or the sequence ends."""
     total, factor, k = 0.0, 1.0, t
-    while not s.terminated[k]:
+    while s.is_cut(k) or not s.terminated[k]:
         if s.truncated[k] or s.is_cut(k):
             return total + factor * fixed.values[k]
         total += factor * reward(k + 1)
