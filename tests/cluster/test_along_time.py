@@ -37,11 +37,14 @@ BASE: dict[str, Any] = {
     "evaluation": {"num_episodes": 16, "num_random_episodes": 16, "num_observations": 10},
 }
 
+SHARP: dict[str, Any] = {"temperature": 0.05}
+"""The linear teacher's logits are flat: greedy it balances the pole, sampled from it does not."""
+
 TERMS: dict[str, dict[str, Any]] = {
-    "expected_entropy": {"discount": 0.9},
-    "n_distill": {},
-    "ppd": {},
-    "kickstart": {},
+    "expected_entropy": SHARP | {"discount": 0.9, "path_entropy": True},
+    "n_distill": SHARP,
+    "ppd": SHARP | {"discount": 0.9},
+    "kickstart": SHARP,
     "qdagger": {"target_interval_steps": 50},
 }
 MEMORY = {

@@ -93,13 +93,18 @@ def slow_expected_entropy(
     value_weight: float = 0.5,
     entropy_weight: float = 1.0,
     return_weight: float = 1.0,
+    path_entropy: bool = False,
     lowest_log_p: float = -10.0,
     **_: Any,
 ) -> float:
     def log_p(k: int, action: int) -> float:
         return max(lowest_log_p, math.log(s.p[k][action]))
 
-    target = to_go(s, fixed, t, lambda k: log_p(k, s.actions[k]), discount)
+    def reward(k: int) -> float:
+        own = math.log(fixed.pi(k)[s.actions[k]]) if path_entropy else 0.0
+        return log_p(k, s.actions[k]) - entropy_weight * own
+
+    target = to_go(s, fixed, t, reward, discount)
     pi = moving.pi(t)
     own = -sum(pi[a] * log_p(t, a) for a in range(len(pi)))
     actor = -math.log(pi[s.actions[t]]) * (target - fixed.values[t])

@@ -20,6 +20,7 @@ CASES: dict[str, list[dict[str, Any]]] = {
         {},
         {"discount": 0.9, "entropy_weight": 0.2, "return_weight": 0.5, "value_weight": 2.0},
         {"lowest_log_p": -1.0},
+        {"path_entropy": True, "entropy_weight": 0.7},
     ],
     "n_distill": [{}, {"discount": 0.5, "return_weight": 1.0, "value_weight": 0.1}],
     "ppd": [
