@@ -72,7 +72,7 @@ class Learner:
     ) -> None:
         self.student = student
         self.ranks = ranks
-        self._objective = objective
+        self._objective, self._schedules = objective, objective.schedules()
         self._config = config
         self._total_env_steps = total_env_steps
         self._backward = BackwardPass(
@@ -176,10 +176,10 @@ class Learner:
         """
         self._optimizer.zero_grad(set_to_none=True)
         moment = Moment(progress=self._progress, share_of_teacher=self.share_of_teacher)
-        schedules = self._objective.schedules()
-        self.metrics |= {name: schedule.value(moment) for name, schedule in schedules.items()}
+        self.metrics |= {name: found.value(moment) for name, found in self._schedules.items()}
         draw = self.draw(self._batch_size)
-        gradient = self._backward(draw, self._window, self._objective.at(moment))
+        objective = self._objective.at(moment) if self._schedules else self._objective
+        gradient = self._backward(draw, self._window, objective)
         self._sampler.update(draw.rows, gradient.losses)
         values = self._backward.averaged(gradient)
         taken = values.pop("num_samples", self._batch_size)
