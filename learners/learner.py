@@ -404,7 +404,7 @@ class Learner:
             output = self._forward(inputs, input_scale=self._scale)
             if self._teacher_features is not None:
                 batch = replace(batch, teacher_features=self._teacher_features(inputs))
-        output = NetworkOutput(*(None if part is None else part.float() for part in output))
+        output = output.float32()
         loss, terms, each = self._objective_now(batch, output)
         (loss * share).backward()  # type: ignore[no-untyped-call]
         agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)

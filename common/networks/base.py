@@ -23,6 +23,14 @@ class NetworkOutput(NamedTuple):
     features: torch.Tensor | None = None
     """[B, F] last hidden layer, from which the heads read (the first head, with two towers)."""
 
+    def float32(self) -> "NetworkOutput":
+        """Return the same in float32."""
+        return NetworkOutput(
+            self.dist_inputs.float(),
+            None if self.value is None else self.value.float(),
+            None if self.features is None else self.features.float(),
+        )
+
 
 class PolicyNetwork(nn.Module):
     """Base of the architectures in `common.networks.NETWORKS`."""
