@@ -187,7 +187,7 @@ class BackwardPass:
                 with torch.no_grad():
                     target = self._target(inputs, input_scale=self._scale, **remembered)
                 batch = replace(batch, target_dist_inputs=target.dist_inputs.float())
-        output = NetworkOutput._make(None if part is None else part.float() for part in output)
+        output = output.float32()
         loss, terms, each = objective(batch, output)
         (loss * share).backward()  # type: ignore[no-untyped-call]
         agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)

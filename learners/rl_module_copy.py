@@ -64,14 +64,17 @@ def _parts(module: Any, spec: PolicySpec) -> dict[str, nn.Module]:
 def _check_outputs(policy: Policy, module: Any, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     probes = torch.randn(_PROBES, *policy.spec.observation.shape, generator=generator)
-    dist_inputs, value, *_ = policy.network(probes)
+    output = policy.network(probes)
     batch = {"obs": probes.to(next(module.parameters()).device)}
     pairs: list[tuple[Any, Any]]
     if policy.spec.dist == "q_values":
-        pairs = [(dist_inputs, module.compute_q_values(batch)["qf_preds"])]
+        pairs = [(output.dist_inputs, module.compute_q_values(batch)["qf_preds"])]
     else:
         logits = module.forward_inference(batch)["action_dist_inputs"]
-        pairs = [(dist_inputs, logits), (value, module.compute_values(batch))]
+        pairs = [
+            (output.dist_inputs, logits),
+            (output.value, module.compute_values(batch)),
+        ]
     for ours, theirs in pairs:
         if not bool(torch.isfinite(ours).all()):
             raise FloatingPointError("the network's outputs hold NaN or infinity")

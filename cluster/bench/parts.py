@@ -250,7 +250,7 @@ def _training(
     def filled(changes: LearnerConfig) -> Learner:
         changed = config.model_copy(update={"learner": changes})
         trained = policy_from_bytes(*policy_to_bytes(student))
-        learner = build_learner(changed, trained, teacher.spec.dist)
+        learner = build_learner(changed, trained, teacher.spec.dist, teacher=teacher)
         for number, chunk in enumerate(chunks):
             learner.receive(
                 FeedItem(epoch="", granted=0, first_chunk=number, chunks=[decode(chunk)])

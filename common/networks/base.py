@@ -23,7 +23,16 @@ class NetworkOutput(NamedTuple):
     features: torch.Tensor | None = None
     """[B, F] last hidden layer, from which the heads read (the first head, with two towers)."""
     memory: torch.Tensor | None = None
-    """[N, *memory_shape] of N env copies after their last row, where the network has one."""
+    """[N, *memory_shape] float32 of N env copies after their last row, where there is one."""
+
+    def float32(self) -> "NetworkOutput":
+        """Return the same in float32."""
+        return NetworkOutput(
+            self.dist_inputs.float(),
+            None if self.value is None else self.value.float(),
+            None if self.features is None else self.features.float(),
+            self.memory,
+        )
 
 
 class Steps(NamedTuple):

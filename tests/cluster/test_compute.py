@@ -115,3 +115,12 @@ def test_micro_batches_are_no_larger_than_the_batch(config):
     ranks = config.learner.model_copy(update={"batch_size": 128, "num_ranks": 2})
     forms = training_forms(ranks, student).values()
     assert {form.micro_batch_size for form in forms} == {32, 64}
+
+
+def test_a_learner_that_asks_its_teacher_is_measured_with_it(config, frames):
+    objective = config.objective.model_validate({"feature": {}})
+    asked = config.model_copy(update={"objective": objective})
+    teacher, student = make_policy("frames"), make_policy("frames", seed=1)
+    resolved, found = resolve_compute(asked, teacher, student, frames)
+    assert resolved.learner.layout in student.network.layouts()
+    assert len(found) == 2

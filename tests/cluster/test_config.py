@@ -103,6 +103,28 @@ def test_the_replay_must_hold_two_chunks() -> None:
         config_with(actors=actors, replay={"capacity": 599})
 
 
+@pytest.mark.parametrize(
+    ("behavior", "fits"),
+    [
+        ({"name": "teacher"}, False),
+        ({"name": "mixed", "share": 1.0}, False),
+        ({"name": "mixed", "share": 0.9}, True),
+        ({"name": "student"}, True),
+        ({"name": "dagger", "anneal_fraction": 1.0}, True),
+    ],
+)
+def test_a_schedule_by_share_of_teacher_needs_a_student_that_plays(
+    behavior: dict[str, Any], fits: bool
+) -> None:
+    weight = {"start": 1.0, "end": 0.0, "by": "share_of_teacher"}
+    keys = {"behavior": behavior, "objective": {"kl": {"weight": weight}}}
+    if fits:
+        assert config_with(**keys).objective.follows_share_of_teacher
+        return
+    with pytest.raises(ConfigError, match=f"behavior.name = '{behavior['name']}' plays none"):
+        config_with(**keys)
+
+
 PLACEMENTS: dict[str, Any] = {
     "runner": RunnerPlacement(),
     "shared": SharedPlacement(num_actors=2, num_gpus=0.5, max_wait_ms=0.5),
@@ -275,6 +297,7 @@ FULL = [
     "behavior={name = 'mixed', share = 0.25}",
     "objective.kl.temperature=auto",
     "objective.q_mse={weight = 0.5, huber_delta = 1.0}",
+    "objective.nll.weight={start = 1.0, end = 0.0, until = 0.9, by = 'share_of_teacher'}",
     "replay={error_buffer = 90_000.0, window = 50_000, max_bytes = 1_000_000}",
     "replay.sampler={name = 'prioritized', alpha = 0.7}",
     "learner.max_grad_norm=0.5",

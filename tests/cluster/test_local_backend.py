@@ -106,3 +106,12 @@ def test_a_run_that_goes_on_numbers_its_env_runners_lives_on(tmp_path: Path) -> 
     assert lives(after) == [(0, 1)]
     assert after.trainer.env_steps > before.trainer.env_steps
     second.abort()
+
+
+def test_the_learner_goes_by_what_it_is_told_the_student_reaches(tmp_path: Path) -> None:
+    weight = "{start = 2.0, end = 0.0, until = 0.8, by = 'share_of_teacher'}"
+    session = started(tmp_path, f"objective.kl.weight={weight}")
+    assert session.poll().trainer.metrics["kl_weight"] == 2.0
+    session.tell_share_of_teacher(0.6)
+    assert session.poll().trainer.metrics["kl_weight"] == pytest.approx(0.5)
+    session.abort()

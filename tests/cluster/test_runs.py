@@ -61,6 +61,13 @@ def assert_complete(directory: Path, outcome: Outcome, config: RunConfig) -> Non
     assert abs(surplus - middle) <= reach
 
 
+ANNEALED = (
+    "objective={jsd = {}, feature = {weight = "
+    "{start = 0.1, end = 0.0, until = 0.9, by = 'share_of_teacher'}}}"
+)
+"""Features of the teacher count less, the better the student plays."""
+
+
 @pytest.mark.parametrize(
     "overrides",
     [
@@ -70,8 +77,17 @@ def assert_complete(directory: Path, outcome: Outcome, config: RunConfig) -> Non
         ("replay.sampler.name=prioritized",),
         ("replay.sampler.name=fresh_first",),
         ("replay.window=1_000", "replay.max_bytes=100_000"),
+        (ANNEALED,),
     ],
-    ids=["defaults", "shared", "at_sampling", "prioritized", "fresh_first", "small_window"],
+    ids=[
+        "defaults",
+        "shared",
+        "at_sampling",
+        "prioritized",
+        "fresh_first",
+        "small_window",
+        "terms",
+    ],
 )
 def test_a_run_in_one_process_reaches_its_teacher(
     overrides: tuple[str, ...], tmp_path: Path
@@ -138,6 +154,25 @@ def test_a_run_on_ray_reaches_its_teacher(
     )
     outcome = run(config, tmp_path / "run", ray_backend)
     assert_complete(tmp_path / "run", outcome, config)
+
+
+@pytest.mark.ray
+def test_ranks_hear_what_the_student_reaches_and_ask_the_teacher_for_features(
+    tmp_path: Path, ray_backend: Backend
+) -> None:
+    two = ("learner.num_ranks=2", "replay.num_shards=2", "actors.num_env_runners=2")
+    cpus = ("learner.num_cpus=0.25", "actors.num_cpus_per_runner=0.5")
+    config = load_config(tmp_path, "total_env_steps=10_000_000", ANNEALED, *two, *cpus)
+    preparation = prepare(config, num_cpus=2, num_gpus=0)
+    session = ray_backend.distil(preparation, cartpole_teacher(), tmp_path / "checkpoints")
+    try:
+        before = poll_until(session, lambda found: "feature" in found.trainer.metrics)
+        assert before.trainer.metrics["feature_weight"] == pytest.approx(0.1)
+        session.tell_share_of_teacher(0.45)
+        poll_until(session, lambda found: found.trainer.metrics["feature_weight"] < 0.1)
+        assert session.poll().trainer.metrics["feature_weight"] == pytest.approx(0.05)
+    finally:
+        session.abort()
 
 
 @pytest.mark.ray

@@ -139,7 +139,7 @@ def test_a_student_of_frames_learns_its_teachers_features(layout: Layout, precis
     receive(learner, make_chunk("frames"))
     train(learner, 1)
     first = learner.metrics["feature"]
-    train(learner, 200)
+    train(learner, 80)
     assert learner.metrics["feature"] < 0.5 * first
 
 
