@@ -3,8 +3,9 @@
 Run: `python -m tests.benchmarks.tabular` (about two minutes on one core). It prints two tables.
 
 1. Who acts. Cross-entropy distillation of near-deterministic teachers in random grid worlds of
-   20 × 20, where teacher or student chooses the actions: env steps until the student's return is
-   95 % of its teacher's. They found student-driven data about three times faster.
+   20 × 20, by plain gradient steps, where teacher or student chooses the actions: env steps until
+   the student's return is 99 % of its teacher's. They found student-driven data about three times
+   faster.
 2. How many actions. Students of the project's `expected_entropy` against plain entropy-regularised
    distillation, the actor-critic whose reward is log p(a_t|s_t), from 4 to 1,000 actions, after
    the same number of env steps. They found that the latter collapses.
@@ -35,7 +36,9 @@ DISCOUNT = 0.99
 SLIPS, ENDS = 0.1, 0.01
 WALLS, PRIZES, TRAPS = 0.1, 0.02, 0.05
 PRIZE, TRAP = 10.0, -1.0
-SHARE = 0.95
+SHARE = 0.99
+COPIES = 4
+"""Of a world in the first table."""
 
 Table = npt.NDArray[np.float64]
 
@@ -160,10 +163,12 @@ class EntropyRegularised(ExpectedEntropy):
 class Student:
     """Tables of logits and values, and the optimiser that learns them."""
 
-    def __init__(self, world: GridWorld, *, learning_rate: float) -> None:
+    def __init__(
+        self, world: GridWorld, optimizer: type[torch.optim.Optimizer], *, learning_rate: float
+    ) -> None:
         self.logits = torch.zeros(world.num_states, world.num_actions, requires_grad=True)
         self.values = torch.zeros(world.num_states, requires_grad=True)
-        self._optimizer = torch.optim.Adam([self.logits, self.values], lr=learning_rate)
+        self._optimizer = optimizer([self.logits, self.values], lr=learning_rate)  # type: ignore[call-arg]
 
     def learn(self, batch: DistillBatch, loss: Loss) -> None:
         """Take a gradient step."""
@@ -192,16 +197,17 @@ def softmax(logits: Table) -> Table:
 
 def steps_to_share(seed: int, *, by_teacher: bool, most: int, num_steps: int = 16) -> int:
     """Return the env steps until the student reaches `SHARE`, or `most`."""
-    world = GridWorld(side=20, num_actions=4, copies=4, seed=seed)
+    world = GridWorld(side=20, num_actions=4, copies=COPIES, seed=seed)
     labels = world.teacher(temperature=0.02)
     told, teacher = torch.from_numpy(labels).float(), softmax(labels)
     term = ObjectiveConfig.model_validate({"kl": {"temperature": 1.0}}).terms()["kl"]
-    student = Student(world, learning_rate=0.1)
+    # The gradient is a mean over the rows of an update: this is a rate of 1 a row.
+    student = Student(world, torch.optim.SGD, learning_rate=1.0 * COPIES * num_steps)
     taken, checked = 0, 0.0
     while taken < most:
         acting = labels if by_teacher else student.logits.detach().double().numpy()
         student.learn(world.play(acting, told, num_steps), term)
-        taken += 4 * num_steps
+        taken += COPIES * num_steps
         if taken >= checked * 1.05:
             checked = taken
             if share(world, student.policy(), teacher) >= SHARE:
@@ -212,9 +218,9 @@ def steps_to_share(seed: int, *, by_teacher: bool, most: int, num_steps: int = 1
 def share_after(seed: int, loss: Loss, *, num_actions: int, num_updates: int) -> float:
     """Return the student's share of its teacher after so many updates on its own paths."""
     world = GridWorld(side=10, num_actions=num_actions, copies=16, seed=seed)
-    labels = world.teacher(temperature=0.5)
+    labels = world.teacher(temperature=0.2)
     told, teacher = torch.from_numpy(labels).float(), softmax(labels)
-    student = Student(world, learning_rate=0.1)
+    student = Student(world, torch.optim.Adam, learning_rate=0.1)
     for _ in range(num_updates):
         acting = student.logits.detach().double().numpy()
         student.learn(world.play(acting, told, 16), loss)
