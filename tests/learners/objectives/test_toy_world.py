@@ -80,15 +80,24 @@ def test_q_values_become_those_of_the_best_policy_where_the_teacher_weighs_nothi
     network = learn({"qdagger": settings}, world, num_updates=800, at_random=True)
     found = network(world.observe()).dist_inputs.numpy()
     np.testing.assert_allclose(found, world.best_values(0.7), atol=0.3)
-    assert np.ptp(world.best_values(0.7)) > 1.0
+    assert np.ptp(world.best_values(0.7)) > 0.9
 
 
 def test_a_critic_learns_what_the_students_paths_cost():
     """Expected entropy: V_S becomes Σ γ^k log p of the actions to come, here by hand."""
-    world = ToyWorld(seed=3)
-    discount = 0.8
-    tree = {"expected_entropy": {"discount": discount}}
-    network = learn(tree, world, num_updates=1_000)
+    world, discount = ToyWorld(seed=3), 0.8
+    term = ObjectiveConfig.model_validate({"expected_entropy": {"discount": discount}})
+    network = student_for_toys(has_value=True)
+    assert network.value is not None
+    optimizer = torch.optim.Adam(network.value.parameters(), lr=0.02)
+    for update in range(600):  # of the critic alone: who acts stays as it is
+        for group in optimizer.param_groups:
+            group["lr"] = 0.02 if update < 300 else 0.002
+        batch = world.play(network)
+        optimizer.zero_grad()
+        term(batch, network(batch.observations)).loss.backward()
+        optimizer.step()
+    network.requires_grad_(False)
     output = network(world.observe())
     assert output.value is not None
     pi = output.dist_inputs.softmax(-1).double().numpy()
