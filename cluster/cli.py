@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import IO, Annotated, Any, NamedTuple, cast
 
 import typer
 from rich.console import Console
@@ -34,6 +34,7 @@ from cluster.run_directory import (
     save_recipe,
     write_json,
 )
+from cluster.screen import Screen
 from cluster.session import Backend
 from common.credentials import refuse_credentials
 from common.errors import ConfigError, RunDirectoryError, StillhouseError, UserError
@@ -298,7 +299,7 @@ def _execute(
         num_gpus=_num_gpus() if where.address is None else math.inf,
         teacher=None if resumed is None else kept_teacher(resumed, config),
     )
-    reporter: Reporter = make_reporter(Console())
+    reporter: Reporter = make_reporter(Console(file=cast("IO[str]", Screen(sys.stdout))))
     from cluster.controller import Controller
 
     with _backend(where.address, where.local) as backend:

@@ -241,7 +241,7 @@ def _time_training(
         learner = build_learner(
             config.model_copy(update=changes), trained, teacher.spec.dist, teacher=teacher
         )
-        learner.receive(FeedItem(epoch="", granted=0, first_chunk=0, chunks=[chunk]))
+        learner.receive(FeedItem(granted=0, chunks=[chunk]))
         steps[name] = learner.step
     return {
         name: seconds / batch_size for name, seconds in time_in_turn(steps, seconds=SECONDS).items()

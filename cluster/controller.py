@@ -29,7 +29,6 @@ from cluster.run_log import RunLog
 from cluster.scoring import Scores
 from cluster.session import Backend, Session, Snapshot
 from cluster.spool import Spool
-from cluster.store_watch import StoreWatch
 from cluster.telemetry import Metrics
 from common.errors import RunFailedError
 from common.policies.policy import Policy, save_policy
@@ -138,7 +137,7 @@ class Controller:
             self._control.report(phase="distilling")
             self._reporter.say("starting env runners, replay and learner")
             session = self._backend.distil(preparation, teacher, self._directory.checkpoints)
-            started, store_watch = time.monotonic(), StoreWatch()
+            started = time.monotonic()
             try:
                 while not (stopped := interrupt.requested or self._control.wanted.stop):
                     self._steer(session)
@@ -147,8 +146,6 @@ class Controller:
                     self._tell_share(session, metrics)
                     self._control.report(stands_still=monitor.standstill)
                     self._report(snapshot, metrics)
-                    if (news := store_watch.news(snapshot)) is not None:
-                        self._reporter.say(news)
                     if snapshot.finished or self._ends_early(metrics, time.monotonic() - started):
                         break
                 if stopped:

@@ -1,10 +1,13 @@
-"""Ctrl-C and SIGTERM: asked for once, they are waited for; asked for twice, they interrupt."""
+"""Ctrl-C, SIGTERM and SIGHUP (the terminal went away): asked for once, they are waited for; asked
+for twice, they interrupt."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupt:
@@ -22,10 +25,11 @@ class Interrupt:
 
 @contextmanager
 def deferred_interrupt() -> Iterator[Interrupt]:
-    """Within the block, let a first Ctrl-C or SIGTERM only set `requested`.
+    """Within the block, let the first of `SIGNALS` only set `requested`.
 
-    Signals come to a process's main thread; in another one, as in a run without a terminal,
-    nothing is ever requested here.
+    One that this process was started to ignore (SIGHUP under nohup) stays ignored. Signals come to
+    a process's main thread; in another one, as in a run without a terminal, nothing is ever
+    requested here.
     """
     interrupt = Interrupt()
     if threading.current_thread() is not threading.main_thread():
@@ -33,7 +37,8 @@ def deferred_interrupt() -> Iterator[Interrupt]:
         return
     former = {
         number: signal.signal(number, interrupt.handle)
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in SIGNALS
+        if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield interrupt

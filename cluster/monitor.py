@@ -1,4 +1,7 @@
-"""What becomes of every snapshot: figures are written and exported, and a standstill is said."""
+"""What becomes of every snapshot: figures are written and exported, and what is amiss is said.
+
+That is a standstill, and env runners that wait for room in the object store.
+"""
 
 import logging
 
@@ -6,6 +9,7 @@ from cluster.prepare import Preparation
 from cluster.run_log import RunLog
 from cluster.session import Export, Snapshot
 from cluster.spool import Spool
+from cluster.store_watch import StoreWatch
 from cluster.telemetry import Metrics, Telemetry
 from cluster.watchdog import Watchdog
 
@@ -18,7 +22,7 @@ class Monitor:
     Args:
         preparation: the recipe and its rate limits.
         spool: where figures are written.
-        log: where a standstill is said.
+        log: where it is said.
         export: takes the figures to where they are watched from.
         teacher_return: mean return of the teacher, measured.
         random_return: mean return of a random policy, measured.
@@ -46,6 +50,7 @@ class Monitor:
             sample_size=config.samples_per_request,
             publish_interval_steps=config.learner.publish_interval_steps,
         )
+        self._store_watch = StoreWatch()
 
     @property
     def standstill(self) -> str | None:
@@ -60,6 +65,8 @@ class Monitor:
                 self._log.say(line)
             else:
                 logger.warning("%s", line)
+        if (news := self._store_watch.news(snapshot)) is not None:
+            self._log.say(news)
         metrics = self._telemetry.record(snapshot, standstill_s=self._watchdog.standstill_s)
         self._export(metrics, snapshot)
         return metrics

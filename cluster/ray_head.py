@@ -4,8 +4,8 @@ A head whose GCS server dies and comes back with Redis behind it takes nothing w
 their calls go on. But whoever asks it something waits until it is back, and nothing new starts. The
 supervisor must not wait, so its questions wait in a thread of their own.
 
-Ray itself gives up after `RAY_gcs_rpc_server_reconnect_timeout_s` (60 s): then every process of the
-cluster that cannot reach the head ends, the driver too.
+Ray itself gives up after `RAY_gcs_rpc_server_reconnect_timeout_s` (60 s; the clusters of deploy/
+set more): then every process of the cluster that cannot reach the head ends, the driver too.
 """
 
 import threading

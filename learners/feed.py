@@ -48,10 +48,8 @@ Paired = Iterable[tuple[TrajectoryChunk, EncodedChunk | None]]
 class FeedItem:
     """One answer of a shard, decoded."""
 
-    epoch: str
     granted: int
-    first_chunk: int
-    """Number of the first chunk in its shard's count."""
+    """Samples that the learner may draw for it."""
     chunks: list[TrajectoryChunk]
     revisited: list[TrajectoryChunk] = field(default_factory=list)
     """Older chunks that were in the window before; they go in before the new ones."""
@@ -160,16 +158,14 @@ class ShardReader:
             self._epoch, self._cursor = sample.epoch, 0
             self._granted = sample.granted
             self._held.clear()
-            return FeedItem(epoch=sample.epoch, granted=sample.granted, first_chunk=0, chunks=[])
+            return FeedItem(granted=sample.granted, chunks=[])
         self._epoch, self._cursor = sample.epoch, sample.cursor
         self._granted += sample.granted
         first_chunk = sample.cursor - len(sample.chunks)
         for number, chunk in [*sample.revisited.items(), *enumerate(sample.chunks, first_chunk)]:
             self._held.add(number, chunk.num_transitions)
         return FeedItem(
-            epoch=sample.epoch,
             granted=sample.granted,
-            first_chunk=first_chunk,
             chunks=[open_chunk(chunk, self._labeller) for chunk in sample.chunks],
             revisited=[open_chunk(chunk, self._labeller) for chunk in sample.revisited.values()],
             encoded=self._kept(sample.chunks),

@@ -128,6 +128,14 @@ def make_chunk(
     return TrajectoryChunk(**(fields | changes))
 
 
+def observations_of(chunk: TrajectoryChunk) -> npt.NDArray[Any]:
+    """Return the stored observations as policies take them, [T, N, …]."""
+    observations = chunk.observations
+    if isinstance(observations, FrameObservations):
+        return observations.stacks()
+    return observations.values
+
+
 class Countdown(VectorEnvironment):
     """Copy i plays episodes of `lengths[i]` steps, and ends every second one by truncation.
 

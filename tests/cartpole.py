@@ -83,7 +83,12 @@ def write_recipe(path: Path) -> Path:
     return path
 
 
+def write_run(folder: Path) -> Path:
+    """Write a teacher and its recipe into a folder; return where the recipe is."""
+    save_cartpole_teacher(folder / "teacher.safetensors")
+    return write_recipe(folder / "recipe.toml")
+
+
 def load_config(folder: Path, *overrides: str) -> RunConfig:
     """Write teacher and recipe into a folder and load the recipe."""
-    save_cartpole_teacher(folder / "teacher.safetensors")
-    return load_recipe(write_recipe(folder / "recipe.toml"), list(overrides))
+    return load_recipe(write_run(folder), list(overrides))

@@ -251,10 +251,8 @@ def _training(
         changed = config.model_copy(update={"learner": changes})
         trained = policy_from_bytes(*policy_to_bytes(student))
         learner = build_learner(changed, trained, teacher.spec.dist, teacher=teacher)
-        for number, chunk in enumerate(chunks):
-            learner.receive(
-                FeedItem(epoch="", granted=0, first_chunk=number, chunks=[decode(chunk)])
-            )
+        for chunk in chunks:
+            learner.receive(FeedItem(granted=0, chunks=[decode(chunk)]))
         return learner
 
     def step(learner: Learner) -> Callable[[], float]:

@@ -10,9 +10,11 @@ batch of floats ready in every layout and takes the fastest. In turn, medians.
 """
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -22,7 +24,7 @@ from common.frames import FrameObservations
 from common.networks.inputs import Layout, cast_frames, cut_stacks
 from common.policies.policy import new_policy
 from common.policies.spec import PolicySpec
-from common.trajectory import TrajectoryChunk, labelled_chunk
+from common.trajectory import ChunkId, TrajectoryChunk, labelled_chunk
 from learners.batch import DistillBatch
 from learners.config import LearnerConfig
 from learners.feed import FeedItem
@@ -73,11 +75,13 @@ def learner_step(args: argparse.Namespace, layout: Layout, compiled: bool) -> Ca
     )
     chunk = decode(encode(random_chunk(rng, 64, args.chunk // 64)))
 
-    def receive() -> None:
-        learner.receive(FeedItem(epoch="", granted=0, first_chunk=received[0], chunks=[chunk]))
-        received[0] += 1
+    size, numbers = chunk.num_transitions, itertools.count()
 
-    received = [0]
+    def receive() -> None:
+        number = next(numbers)
+        new = replace(chunk, chunk_id=ChunkId(0, 0, number), steps_before=number * size)
+        learner.receive(FeedItem(granted=0, chunks=[new]))
+
     for _ in range(args.window // args.chunk):
         receive()
 

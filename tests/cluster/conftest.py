@@ -1,4 +1,4 @@
-"""A Ray cluster for the tests that need one, and a fake one for those that need every mishap."""
+"""A run to start, a Ray cluster for the tests that need one, and a fake one for every mishap."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cluster.session import Backend
+from tests.cartpole import write_run
 
 if TYPE_CHECKING:
     from tests.cluster.fake_ray import FakeCluster, Ray
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in a folder that holds teacher.safetensors and recipe.toml."""
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

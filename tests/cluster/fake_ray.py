@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,53 +12,34 @@ from typing import Any
 import pytest
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 
-from actors.collector import CollectorStats
 from actors.env_runner import EpisodeResult
-from cluster import (
-    pulse,
-    ray_backend,
-    ray_connection,
-    ray_env_runners,
-    ray_learner,
-    ray_session,
-    ray_shards,
-)
 from cluster.config import RunConfig
 from cluster.prepare import Preparation, prepare
 from cluster.ray_backend import RayBackend
 from cluster.ray_session import RaySession
 from common.policies.policy import new_policy, policy_to_bytes
-from common.replay.shard import ShardStats
 from common.trajectory import STUDENT
-from learners.trainer import TrainerStats
 from tests.cartpole import cartpole_teacher, load_config
+from tests.cluster import snapshots
 
-TRAINER = TrainerStats(
-    learner_steps=1,
-    env_steps=100,
-    samples=200,
-    window_size=100,
-    policy_version=1,
-    skipped_steps=0,
-    restores=0,
-    learning_rate=1e-3,
-    wait_s=0.0,
-    step_s=0.0,
-    metrics={},
-)
+TRAINER = snapshots.BEGUN
 EPISODE = EpisodeResult(acting_policy=STUDENT, episode_return=9.0, length=9, policy_version=1)
-COLLECTOR = CollectorStats(
-    runner_id=0,
-    incarnation=0,
-    env_steps=50,
-    chunks=1,
-    policy_version=1,
-    sample_s=0.0,
-    wait_s=0.0,
-    episodes=(EPISODE,),
+COLLECTOR = replace(
+    snapshots.COLLECTOR, env_steps=50, chunks=1, policy_version=1, episodes=(EPISODE,)
 )
-SHARD = ShardStats(inserted=100, sampled=200, transitions=100, num_bytes=999, duplicates=0)
+SHARD = replace(snapshots.SHARD, inserted=100, sampled=200, transitions=100, num_bytes=999)
 TRAINED = new_policy(cartpole_teacher().spec.model_copy(update={"name": "trained"}), seed=5)
+
+ROOMS = {
+    "pulse": ("ray", "time"),
+    "ray_backend": ("ray",),
+    "ray_connection": ("ray",),
+    "ray_env_runners": ("ray", "time", "node_of"),
+    "ray_learner": ("ray", "time", "node_of"),
+    "ray_session": ("ray", "time"),
+    "ray_shards": ("ray",),
+}
+"""The modules of a session on Ray, and what each of them has of Ray and of the clock."""
 
 PENDING = object()
 """A call that is not answered."""
@@ -227,23 +209,14 @@ class FakeLogs:
 def patched(monkeypatch: pytest.MonkeyPatch) -> Ray:
     """Put a fake Ray and its clock in the place of the real ones."""
     fake = Ray()
-    for room in (
-        pulse,
-        ray_backend,
-        ray_connection,
-        ray_env_runners,
-        ray_learner,
-        ray_session,
-        ray_shards,
-    ):
-        monkeypatch.setattr(room, "ray", fake)
-    for room in (pulse, ray_env_runners, ray_learner, ray_session):
-        monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=fake.monotonic))
-    for room in (ray_env_runners, ray_learner):
-        monkeypatch.setattr(room, "node_of", lambda actor: "node")
-    monkeypatch.setattr(ray_backend, "wait_for_room", lambda *asked, **limits: None)
-    monkeypatch.setattr(ray_session, "Reservation", FakeReservation)
-    monkeypatch.setattr(ray_session, "LogCollector", FakeLogs)
+    clock = SimpleNamespace(monotonic=fake.monotonic)
+    stands_in = {"ray": fake, "time": clock, "node_of": lambda actor: "node"}
+    for room, names in ROOMS.items():
+        for name in names:
+            monkeypatch.setattr(f"cluster.{room}.{name}", stands_in[name])
+    monkeypatch.setattr("cluster.ray_backend.wait_for_room", lambda *asked, **limits: None)
+    monkeypatch.setattr("cluster.ray_session.Reservation", FakeReservation)
+    monkeypatch.setattr("cluster.ray_session.LogCollector", FakeLogs)
     return fake
 
 
@@ -270,7 +243,7 @@ class FakeCluster:
             ("RAY_REPLAY_SHARD", self.shards),
             ("RAY_WEIGHT_STORE", self.stores),
         ):
-            monkeypatch.setattr(ray_session, name, actors)
+            monkeypatch.setattr(f"cluster.ray_session.{name}", actors)
 
     def prepared(self, *overrides: str) -> Preparation:
         limits = ("learner.max_restarts=2", "actors.max_restarts=2", "actors.num_env_runners=2")

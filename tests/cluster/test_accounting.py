@@ -1,17 +1,18 @@
 """collected = received + unseen + under way + lost, whatever happened."""
 
+from dataclasses import replace
+
 from cluster.accounting import Account, account
 from common.replay.shard import ShardStats
 from common.trajectory import Life
 from learners.counting import LifeCount
+from tests.cluster.snapshots import SHARD
 
 A, B = Life(0, 0), Life(1, 0)
 
 
 def shard(unseen: dict[Life, int]) -> ShardStats:
-    return ShardStats(
-        inserted=0, sampled=0, transitions=0, num_bytes=0, duplicates=0, unseen=unseen
-    )
+    return replace(SHARD, unseen=unseen)
 
 
 def test_what_goes_on_is_under_way_and_what_has_ended_is_lost() -> None:

@@ -12,8 +12,8 @@ from typing import NamedTuple, Protocol
 import pytest
 import torch
 
-from cluster.cli import main
-from tests.cartpole import save_cartpole_teacher, write_recipe
+from tests.cartpole import write_run
+from tests.commands import called
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,13 +39,7 @@ def stillhouse(
     monkeypatch.chdir(tmp_path)
 
     def call(*args: str | Path) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["stillhouse", *map(str, args)])
-        code: object = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code
-        assert isinstance(code, int)
+        code = called(monkeypatch, *map(str, args))
         printed = capsys.readouterr()
         return Answer(code, printed.out, printed.err)
 
@@ -63,8 +57,7 @@ def assert_refused(result: Answer, *words: str) -> None:
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    save_cartpole_teacher(tmp_path / "teacher.safetensors")
-    return write_recipe(tmp_path / "recipe.toml")
+    return write_run(tmp_path)
 
 
 def test_the_installed_command_prints_one_line_and_no_traceback(tmp_path: Path) -> None:

@@ -1,21 +1,12 @@
 """What the command line does with a backend that is not there, or larger than this machine."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cluster import cli, ray_connection
-from tests.cartpole import save_cartpole_teacher, write_recipe
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    save_cartpole_teacher(tmp_path / "teacher.safetensors")
-    write_recipe(tmp_path / "recipe.toml")
-    return tmp_path
+from cluster import ray_connection
+from tests.commands import called
 
 
 @pytest.fixture
@@ -31,14 +22,6 @@ def reached(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return addresses
 
 
-def stillhouse(monkeypatch: pytest.MonkeyPatch, *args: str) -> object:
-    """Run a command line and return its exit code."""
-    monkeypatch.setattr(sys, "argv", ["stillhouse", *args])
-    with pytest.raises(SystemExit) as caught:
-        cli.main()
-    return caught.value.code
-
-
 RUN = ("run", "recipe.toml", "--run-dir", "out")
 
 
@@ -48,7 +31,7 @@ def test_an_address_without_a_cluster_is_refused_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert stillhouse(monkeypatch, *RUN, "--address", "auto") == 2
+    assert called(monkeypatch, *RUN, "--address", "auto") == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: --address auto: ")
     assert reached == ["auto"]
@@ -58,7 +41,7 @@ def test_an_address_without_a_cluster_is_refused_and_leaves_nothing(
 def test_a_ray_that_does_not_start_is_not_the_users_mistake_and_leaves_nothing(
     folder: Path, reached: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert stillhouse(monkeypatch, *RUN) == 1
+    assert called(monkeypatch, *RUN) == 1
     assert reached == ["local"]
     assert not (folder / "out").exists()
 
@@ -70,9 +53,9 @@ def test_this_machine_is_not_asked_for_what_a_cluster_has(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     large = ("--set", "actors.num_env_runners=100000", "--set", "learner.num_gpus=64")
-    assert stillhouse(monkeypatch, *RUN, *large, "--address", "auto") == 2
+    assert called(monkeypatch, *RUN, *large, "--address", "auto") == 2
     assert "cannot use a Ray cluster there" in capsys.readouterr().err
-    assert stillhouse(monkeypatch, *RUN, *large) == 2
+    assert called(monkeypatch, *RUN, *large) == 2
     assert "lower actors.num_env_runners" in capsys.readouterr().err
     assert reached == ["auto"]
 
@@ -88,10 +71,9 @@ def test_one_process_needs_no_cpus_for_env_runners_but_has_no_more_gpus(
 
     monkeypatch.setattr("cluster.controller.Controller.run", reached)
     many = ("--set", "actors.num_env_runners=100000", "--local")
-    monkeypatch.setattr(sys, "argv", ["stillhouse", *RUN, *many])
     with pytest.raises(ReachedError):
-        cli.main()
+        called(monkeypatch, *RUN, *many)
     capsys.readouterr()
     gpus = ("run", "recipe.toml", "--local", "--set", "learner.num_gpus=64")
-    assert stillhouse(monkeypatch, *gpus) == 2
+    assert called(monkeypatch, *gpus) == 2
     assert "learner.num_gpus = 64" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +25,10 @@ from common.errors import RunFailedError
 from common.policies.inference import Observations
 from common.policies.policy import Policy, load_policy, new_policy
 from common.storage import Named
-from learners.trainer import TrainerStats
 from tests.cartpole import cartpole_teacher, load_config
+from tests.cluster.snapshots import BEGUN
 
-STATS = TrainerStats(
-    learner_steps=1,
-    env_steps=100,
-    samples=200,
-    window_size=100,
-    policy_version=1,
-    skipped_steps=0,
-    restores=0,
-    learning_rate=1e-3,
-    wait_s=0.0,
-    step_s=0.0,
-    metrics={"loss": 0.5},
-)
+STATS = replace(BEGUN, metrics={"loss": 0.5})
 STUDENT = new_policy(cartpole_teacher().spec.model_copy(update={"name": "student"}), seed=5)
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,10 +12,9 @@ import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
-from cluster.cli import main
 from cluster.run_directory import RunDirectory
 from common.policies.policy import load_policy
-from tests.cartpole import save_cartpole_teacher, write_recipe
+from tests.commands import called
 
 Command = Callable[..., str]
 STORE_BYTES = 100 * 2**20
@@ -39,23 +37,15 @@ def address() -> Iterator[str]:
 @pytest.fixture
 def stillhouse(
     address: str,
-    tmp_path: Path,
+    folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Command:
     """Run a command line on the cluster, and return what it printed."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RAY_ADDRESS", address)
-    save_cartpole_teacher(tmp_path / "teacher.safetensors")
-    write_recipe(tmp_path / "recipe.toml")
 
     def call(*args: str, code: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["stillhouse", *args])
-        found: object = 0
-        try:
-            main()
-        except SystemExit as error:
-            found = error.code or 0
+        found = called(monkeypatch, *args)
         printed = capsys.readouterr()
         assert found == code, printed.out + printed.err
         return printed.out + printed.err

@@ -4,9 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from cluster.interrupt import deferred_interrupt
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from cluster.interrupt import SIGNALS, deferred_interrupt
 
 
 def receive(number: signal.Signals) -> None:
@@ -16,14 +14,16 @@ def receive(number: signal.Signals) -> None:
 
 @pytest.fixture(autouse=True)
 def safe() -> Iterator[None]:
-    """Let a SIGTERM that nobody handles fail a test instead of ending all of them."""
+    """Let a signal that nobody handles fail a test instead of ending all of them."""
 
     def fail(number: int, frame: object) -> None:
         raise AssertionError(f"signal {number} was not handled")
 
-    former = signal.signal(signal.SIGTERM, fail)
+    deadly = (signal.SIGTERM, signal.SIGHUP)
+    former = {number: signal.signal(number, fail) for number in deadly}
     yield
-    signal.signal(signal.SIGTERM, former)
+    for number, handler in former.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -48,10 +48,20 @@ def test_the_handlers_are_as_before_afterwards() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     with deferred_interrupt() as interrupt:
         inside = [signal.getsignal(number) for number in SIGNALS]
-        assert inside == [interrupt.handle, interrupt.handle]
+        assert inside == [interrupt.handle] * len(SIGNALS)
     assert [signal.getsignal(number) for number in SIGNALS] == before
     with pytest.raises(KeyboardInterrupt):
         receive(signal.SIGINT)
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    former = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with deferred_interrupt() as interrupt:
+            receive(signal.SIGHUP)
+            assert not interrupt.requested
+    finally:
+        signal.signal(signal.SIGHUP, former)
 
 
 def test_the_handlers_are_as_before_after_an_error() -> None:

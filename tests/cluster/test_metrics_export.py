@@ -10,39 +10,15 @@ import pytest
 from actors.collector import CollectorStats
 from cluster import metrics_export
 from cluster.metrics_export import COUNTED, MetricsExport
-from cluster.session import Snapshot
-from common.replay.shard import ShardStats
-from learners.trainer import TrainerStats
 from tests.cartpole import load_config
+from tests.cluster import snapshots
 
-COLLECTOR = CollectorStats(
-    runner_id=0,
-    incarnation=0,
-    env_steps=0,
-    chunks=0,
-    policy_version=3,
-    sample_s=0.0,
-    wait_s=0.0,
-    episodes=(),
-)
-SNAPSHOT = Snapshot(
-    trainer=TrainerStats(
-        learner_steps=0,
-        env_steps=0,
-        samples=0,
-        window_size=0,
-        policy_version=5,
-        skipped_steps=0,
-        restores=0,
-        learning_rate=1e-3,
-        wait_s=0.0,
-        step_s=0.0,
-        metrics={},
-    ),
+COLLECTOR = replace(snapshots.COLLECTOR, policy_version=3)
+SNAPSHOT = replace(
+    snapshots.SNAPSHOT,
+    trainer=replace(snapshots.TRAINER, policy_version=5),
     collectors=(),
     shards=(),
-    restarts={},
-    finished=False,
 )
 RUN = {"run": "balance", "task": "CartPole-v1"}
 
@@ -118,7 +94,7 @@ def test_what_grows_is_counted_on_and_never_back(export: MetricsExport, recorded
 def test_env_runners_shards_and_roles_have_figures_of_their_own(
     export: MetricsExport, recorded: Recorded
 ) -> None:
-    shard = ShardStats(inserted=0, sampled=0, transitions=80, num_bytes=4_000, duplicates=0)
+    shard = replace(snapshots.SHARD, transitions=80, num_bytes=4_000)
 
     def exported(*collectors: CollectorStats) -> None:
         restarts = {"env_runner": 1, "shard": 0}

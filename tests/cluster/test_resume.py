@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from rich.console import Console
 
 from cluster import local_backend
 from cluster.board import RunStatus
-from cluster.cli import main
 from cluster.config import RunConfig
 from cluster.control import Control
 from cluster.controller import Controller, Outcome
@@ -24,7 +22,8 @@ from cluster.session import Backend, Session
 from common.errors import ConfigError
 from common.policies.policy import load_policy
 from common.storage import Location, locate
-from tests.cartpole import cartpole_teacher, load_config, save_cartpole_teacher, write_recipe
+from tests.cartpole import cartpole_teacher, load_config
+from tests.commands import called
 
 REPLAY = ("replay.checkpoint=true", "replay.window=2_000", "replay.num_shards=2")
 TWO = ("actors.num_env_runners=2", *REPLAY)
@@ -35,9 +34,15 @@ def start(config: RunConfig, checkpoints: Path | Location, backend: Backend) -> 
     return backend.distil(preparation, cartpole_teacher(), checkpoints)
 
 
-def stopped(config: RunConfig, checkpoints: Path | Location, backend: Backend) -> Session:
+def start_here(config: RunConfig, checkpoints: Path | Location) -> LocalSession:
+    session = start(config, checkpoints, LocalBackend())
+    assert isinstance(session, LocalSession)
+    return session
+
+
+def stopped_here(config: RunConfig, checkpoints: Path | Location) -> LocalSession:
     """Return a session that was stopped after some steps, with its last checkpoint."""
-    session = start(config, checkpoints, backend)
+    session = start_here(config, checkpoints)
     while session.poll().trainer.learner_steps < 20:
         pass
     session.finish()
@@ -60,10 +65,7 @@ def test_a_stopped_session_goes_on_with_its_counters_and_its_replay(
 ) -> None:
     config = load_config(tmp_path, "total_env_steps=10_000_000", *TWO)
     monkeypatch.setattr(local_backend, "POLL_S", 0.05)
-    first = stopped(config, place, LocalBackend())
-    second = start(config, place, LocalBackend())
-    assert isinstance(first, LocalSession)
-    assert isinstance(second, LocalSession)
+    first, second = stopped_here(config, place), start_here(config, place)
     then, now = first._trainer.stats(), second._trainer.stats()
     for name in ("learner_steps", "env_steps", "samples", "skipped_steps", "metrics"):
         assert getattr(now, name) == getattr(then, name), name
@@ -91,15 +93,12 @@ def test_env_runners_of_a_resumed_run_play_other_games(
         return build(config, **parts)
 
     monkeypatch.setattr(local_backend, "build_collector", spy)
-    first = stopped(config, tmp_path / "checkpoints", LocalBackend())
-    second = start(config, tmp_path / "checkpoints", LocalBackend())
-    assert isinstance(first, LocalSession)
-    assert isinstance(second, LocalSession)
+    first = stopped_here(config, tmp_path / "checkpoints")
+    second = start_here(config, tmp_path / "checkpoints")
     steps = first._trainer.stats().env_steps
     second._adjust()
     assert built == [0, 0, steps, steps]
-    third = start(config, tmp_path / "nothing", LocalBackend())
-    assert isinstance(third, LocalSession)
+    third = start_here(config, tmp_path / "nothing")
     third._adjust()
     seen = [
         [collector._runner._observations for collector in session._collectors]
@@ -181,67 +180,52 @@ def test_a_run_whose_directory_is_on_an_object_store(bucket: str, tmp_path: Path
     assert load_policy(directory.student).spec.name == "balance-student"
 
 
-def stillhouse(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["stillhouse", *args])
-    try:
-        main()
-    except SystemExit as error:
-        return int(error.code or 0)
-    return 0
-
-
 @pytest.mark.slow
 def test_every_command_takes_a_uri(
     bucket: str,
-    tmp_path: Path,
+    folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    save_cartpole_teacher(tmp_path / "teacher.safetensors")
-    write_recipe(tmp_path / "recipe.toml")
     uri = f"{bucket}/run"
     short = ("--set", "total_env_steps=600", "--set", "evaluation.num_episodes=2", "--local")
-    assert stillhouse(monkeypatch, "run", "recipe.toml", "--run-dir", uri, *short) == 0
+    assert called(monkeypatch, "run", "recipe.toml", "--run-dir", uri, *short) == 0
     assert f"student: {uri}/student.safetensors" in capsys.readouterr().out
-    assert stillhouse(monkeypatch, "run", "recipe.toml", "--run-dir", uri, *short) == 2
+    assert called(monkeypatch, "run", "recipe.toml", "--run-dir", uri, *short) == 2
     assert f"stillhouse resume {uri}" in capsys.readouterr().err
     again = ("--set", "total_env_steps=1_200", "--local")
-    assert stillhouse(monkeypatch, "resume", uri, *again) == 0
-    assert stillhouse(monkeypatch, "evaluate", uri, "--episodes", "3", "--local") == 0
+    assert called(monkeypatch, "resume", uri, *again) == 0
+    assert called(monkeypatch, "evaluate", uri, "--episodes", "3", "--local") == 0
     scores = json.loads((locate(uri) / "evaluation.json").read_text())
     assert scores["tasks"]["CartPole-v1"]["student"]["episodes"] == 3
     assert "onnx" in scores
-    assert stillhouse(monkeypatch, "export", uri, "--out", "here.onnx") == 0
-    assert (tmp_path / "here.onnx").exists()
-    assert stillhouse(monkeypatch, "export", f"{uri}/student.safetensors") == 0
+    assert called(monkeypatch, "export", uri, "--out", "here.onnx") == 0
+    assert (folder / "here.onnx").exists()
+    assert called(monkeypatch, "export", f"{uri}/student.safetensors") == 0
     (locate(uri) / "evaluation.json").write_text("{half of")
     capsys.readouterr()
-    assert stillhouse(monkeypatch, "evaluate", uri, "--local") == 2
+    assert called(monkeypatch, "evaluate", uri, "--local") == 2
     error = capsys.readouterr().err
     assert f"error: {uri}/evaluation.json: damaged" in error
     assert error.count("\n") == 1
-    assert stillhouse(monkeypatch, "resume", f"{bucket}/nowhere", "--local") == 2
+    assert called(monkeypatch, "resume", f"{bucket}/nowhere", "--local") == 2
     assert f"{bucket}/nowhere: no run directory" in capsys.readouterr().err
-    assert not [name for name in os.listdir(tmp_path) if name.startswith("s3")]
+    assert not [name for name in os.listdir(folder) if name.startswith("s3")]
 
 
 @pytest.mark.parametrize("local", [True, pytest.param(False, marks=pytest.mark.ray)])
 def test_another_student_on_resume_gets_one_line(
     local: bool,
-    tmp_path: Path,
+    folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    save_cartpole_teacher(tmp_path / "teacher.safetensors")
-    write_recipe(tmp_path / "recipe.toml")
     short = ("--set", "total_env_steps=600", "--set", "evaluation.num_episodes=2")
     run = ("run", "recipe.toml", "--run-dir", "run", "--local", *short)
-    assert stillhouse(monkeypatch, *run) == 0
+    assert called(monkeypatch, *run) == 0
     capsys.readouterr()
     wider = ("--set", "student.network.hidden=[24]", *(["--local"] if local else []))
-    assert stillhouse(monkeypatch, "resume", "run", *wider) == 2
+    assert called(monkeypatch, "resume", "run", *wider) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: student.network = ")
     assert "[24]" in line

@@ -22,7 +22,7 @@ from cluster.run_directory import RunDirectory, create_run_directory
 from cluster.session import Backend
 from common.errors import RunFailedError
 from common.policies.policy import load_policy
-from tests.cartpole import cartpole_teacher, load_config, save_cartpole_teacher, write_recipe
+from tests.cartpole import cartpole_teacher, load_config, write_run
 from tests.cluster.polling import poll_until
 from tests.commands import started
 
@@ -302,8 +302,7 @@ def test_one_process_takes_the_steps_of_all_ranks(tmp_path: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_ctrl_c_leaves_a_usable_student_and_resume_goes_on(tmp_path: Path) -> None:
-    save_cartpole_teacher(tmp_path / "teacher.safetensors")
-    write_recipe(tmp_path / "recipe.toml")
+    write_run(tmp_path)
     process = started(
         tmp_path,
         *("run", "recipe.toml", "--run-dir", "out", "--set", "total_env_steps=10_000_000"),

@@ -3,7 +3,7 @@ from dataclasses import replace
 from actors.collector import CollectorStats
 from cluster.session import Snapshot
 from cluster.store_watch import QUIET_SNAPSHOTS, StoreWatch
-from tests.cluster.test_telemetry import COLLECTOR, SNAPSHOT
+from tests.cluster.snapshots import COLLECTOR, SNAPSHOT
 
 
 def waited(*seconds: float, incarnation: int = 0) -> Snapshot:

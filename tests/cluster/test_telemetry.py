@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from actors.collector import CollectorStats
 from actors.env_runner import EpisodeResult
 from actors.shared_inference import InferenceStats
 from cluster import telemetry as module
@@ -15,40 +14,11 @@ from cluster.run_directory import RunDirectory
 from cluster.session import Snapshot
 from cluster.spool import Spool
 from cluster.telemetry import FEWEST_EPISODES, RATE_WINDOW_S, RECENT_EPISODES, Metrics, Telemetry
-from common.replay.shard import ShardStats
-from common.trajectory import STUDENT, TEACHER
-from learners.trainer import TrainerStats
+from common.trajectory import STUDENT, TEACHER, Life
+from tests.cluster.snapshots import COLLECTOR, SHARD, SNAPSHOT, TRAINER
 from tests.disk import FULL, needs_full
 
 TEACHER_RETURN, RANDOM_RETURN = 500.0, 20.0
-
-TRAINER = TrainerStats(
-    learner_steps=0,
-    env_steps=0,
-    samples=0,
-    window_size=0,
-    policy_version=0,
-    skipped_steps=0,
-    restores=0,
-    learning_rate=1e-3,
-    wait_s=0.0,
-    step_s=0.0,
-    metrics={},
-)
-COLLECTOR = CollectorStats(
-    runner_id=0,
-    incarnation=0,
-    env_steps=0,
-    chunks=0,
-    policy_version=0,
-    sample_s=0.0,
-    wait_s=0.0,
-    episodes=(),
-)
-SHARD = ShardStats(inserted=0, sampled=0, transitions=0, num_bytes=0, duplicates=0)
-SNAPSHOT = Snapshot(
-    trainer=TRAINER, collectors=(COLLECTOR,), shards=(SHARD,), restarts={}, finished=False
-)
 
 
 def trainer(**changes: Any) -> Snapshot:
@@ -110,12 +80,22 @@ def test_every_figure_has_its_name(recorder: Recorder) -> None:
             replace(COLLECTOR, runner_id=1, policy_version=4),
         ),
         shards=(
-            ShardStats(inserted=100, sampled=192, transitions=80, num_bytes=4_000, duplicates=1),
-            ShardStats(inserted=110, sampled=200, transitions=90, num_bytes=4_500, duplicates=0),
+            replace(
+                SHARD, inserted=100, sampled=192, transitions=80, num_bytes=4_000, duplicates=1
+            ),
+            replace(
+                SHARD,
+                inserted=110,
+                sampled=200,
+                transitions=90,
+                num_bytes=4_500,
+                unseen={Life(0, 0): 30, Life(1, 0): 6},
+            ),
         ),
         restarts={"env_runner": 1, "learner": 1},
         finished=False,
         env_runners_wanted=3,
+        collected=300,
         lost=64,
     )
     assert recorder.after(0.0, snapshot) == {
@@ -134,7 +114,9 @@ def test_every_figure_has_its_name(recorder: Recorder) -> None:
         "replay/bytes": 8_500,
         "replay/bytes_per_transition": 50.0,
         "replay/duplicates": 1,
+        "replay/unseen": 36,
         "actor/env_runners": 2,
+        "actor/env_steps": 300,
         "actor/policy_lag_versions": 3,
         "actor/env_runners_wanted": 3,
         "cluster/restarts": 2,

@@ -5,14 +5,12 @@ from typing import Any
 
 import pytest
 
-from actors.collector import CollectorStats
 from actors.shared_inference import InferenceStats
 from cluster.config import WatchdogConfig
 from cluster.session import Snapshot
 from cluster.watchdog import Watchdog
 from common.replay.rate_limiter import RateLimits
-from common.replay.shard import ShardStats
-from learners.trainer import TrainerStats
+from tests.cluster.snapshots import COLLECTOR, SHARD, SNAPSHOT, TRAINER
 
 AFTER_S = 60.0
 ROOMY = RateLimits(samples_per_insert=1.0, min_size_to_sample=100, error_buffer=1e9)
@@ -51,42 +49,20 @@ class Run:
 
     def snapshot(self, **changes: Any) -> Snapshot:
         count = self.counters
-        collector = CollectorStats(
-            runner_id=0,
-            incarnation=0,
-            env_steps=count["collected"],
-            chunks=1,
-            policy_version=count["pulled"],
-            sample_s=0.0,
-            wait_s=0.0,
-            episodes=(),
+        collector = replace(
+            COLLECTOR, env_steps=count["collected"], chunks=1, policy_version=count["pulled"]
         )
-        snapshot = Snapshot(
-            trainer=TrainerStats(
+        snapshot = replace(
+            SNAPSHOT,
+            trainer=replace(
+                TRAINER,
                 learner_steps=count["steps"],
                 env_steps=count["received"],
-                samples=0,
-                window_size=0,
                 policy_version=count["version"],
-                skipped_steps=0,
-                restores=0,
-                learning_rate=1e-3,
                 wait_s=float(count["wait"]),
-                step_s=0.0,
-                metrics={},
             ),
             collectors=(collector, replace(collector, runner_id=1)),
-            shards=(
-                ShardStats(
-                    inserted=count["inserted"],
-                    sampled=count["sampled"],
-                    transitions=0,
-                    num_bytes=0,
-                    duplicates=0,
-                ),
-            ),
-            restarts={},
-            finished=False,
+            shards=(replace(SHARD, inserted=count["inserted"], sampled=count["sampled"]),),
         )
         return replace(snapshot, **changes)
 

@@ -11,6 +11,9 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 
+PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"
+"""Ray's setting for how long a process waits for a head that is away before it ends."""
+
 Document = dict[str, Any]
 
 

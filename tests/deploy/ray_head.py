@@ -32,9 +32,15 @@ class Answer:
 
 
 class RayHead:
-    """A head on loopback that asks for a token; everything of it ends with the block."""
+    """A head on loopback that asks for a token; everything of it ends with the block.
 
-    def __init__(self, folder: Path, token: str) -> None:
+    Args:
+        folder: where the token lies.
+        token: what the head asks for.
+        num_cpus: of the head node.
+    """
+
+    def __init__(self, folder: Path, token: str, *, num_cpus: int = 1) -> None:
         self.token_file = folder / "auth_token"
         self.token_file.touch(mode=0o600)
         self.token_file.write_text(token)
@@ -45,34 +51,24 @@ class RayHead:
         gcs, dashboard, client, agent = _free_ports(4)
         self.address = f"127.0.0.1:{gcs}"
         self.client_address = f"ray://127.0.0.1:{client}"
-        self._url = f"http://127.0.0.1:{dashboard}"
-        self._process = subprocess.Popen(
-            [
-                *_RAY,
-                "start",
+        self.url = f"http://127.0.0.1:{dashboard}"
+        self._nodes = [
+            self._start(
                 "--head",
-                "--block",
-                "--num-cpus=1",
-                "--node-ip-address=127.0.0.1",
+                f"--num-cpus={num_cpus}",
                 f"--port={gcs}",
                 "--dashboard-host=127.0.0.1",
                 f"--dashboard-port={dashboard}",
                 f"--ray-client-server-port={client}",
                 f"--dashboard-agent-listen-port={agent}",
                 f"--temp-dir={self.logs}",
-                "--object-store-memory=100000000",
-                "--disable-usage-stats",
-            ],
-            env=self.environment(self.token_file),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+            )
+        ]
 
     def __enter__(self) -> Self:
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
-            assert self._process.poll() is None, "the head does not start"
+            assert self._nodes[0].poll() is None, "the head does not start"
             try:
                 if self.ask("/api/jobs/", self._token).status == 200:
                     return self
@@ -87,16 +83,36 @@ class RayHead:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        family = psutil.Process(self._process.pid).children(recursive=True)
-        self._process.send_signal(signal.SIGTERM)
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        family = list(self.processes())
+        for node in self._nodes:
+            node.send_signal(signal.SIGTERM)
+        for node in self._nodes:
+            try:
+                node.wait(30)
+            except subprocess.TimeoutExpired:
+                node.kill()
+                node.wait()
         for process in psutil.wait_procs(family, timeout=10)[1]:
             process.kill()
         self._temporary.cleanup()
+
+    def add_node(self, *, num_cpus: int) -> psutil.Process:
+        """Start one more node, which holds the token; return the process that started it."""
+        [agent] = _free_ports(1)
+        self._nodes.append(
+            self._start(
+                f"--address={self.address}",
+                f"--num-cpus={num_cpus}",
+                f"--dashboard-agent-listen-port={agent}",
+            )
+        )
+        return psutil.Process(self._nodes[-1].pid)
+
+    def processes(self) -> Iterator[psutil.Process]:
+        """Yield every process that the nodes started."""
+        for node in self._nodes:
+            with suppress(psutil.NoSuchProcess):
+                yield from psutil.Process(node.pid).children(recursive=True)
 
     def environment(self, token_file: Path | None) -> dict[str, str]:
         """Return an environment for a process that holds this token file, or none."""
@@ -109,11 +125,22 @@ class RayHead:
     def ports(self) -> set[int]:
         """Return every port on which a process of the head listens."""
         found: set[int] = set()
-        for process in psutil.Process(self._process.pid).children(recursive=True):
+        for process in self.processes():
             with suppress(psutil.NoSuchProcess):  # idle workers come and go
                 connections = process.net_connections("tcp")
                 found |= {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN}
         return found
+
+    def _start(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start a node."""
+        everywhere = ("--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats")
+        return subprocess.Popen(
+            [*_RAY, "start", *everywhere, "--object-store-memory=100000000", *options],
+            env=self.environment(self.token_file),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def call(self, port: int, method: str) -> grpc.StatusCode:
         """Call a method of Ray's own protocol, without a token and with an empty message."""
@@ -126,7 +153,7 @@ class RayHead:
 
     def ask(self, path: str, token: str | None, body: bytes | None = None) -> Answer:
         """Ask the dashboard, which serves the job API; with a body, post it."""
-        request = urllib.request.Request(self._url + path, data=body)
+        request = urllib.request.Request(self.url + path, data=body)
         if token is not None:
             request.add_header("Authorization", f"Bearer {token}")
         if body is not None:

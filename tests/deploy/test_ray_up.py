@@ -16,6 +16,7 @@ from ray.scripts.scripts import start
 
 from tests.deploy.manifests import (
     DEPLOY,
+    PATIENCE,
     ROOT,
     Document,
     Missing,
@@ -130,9 +131,9 @@ def starts(config: Document, role: str) -> tuple[list[str], list[str]]:
 
 @each_file
 @pytest.mark.parametrize("role", ["head", "worker"])
-def test_ray_starts_with_the_token_and_options_that_it_has(file: str, role: str) -> None:
+def test_ray_starts_with_the_token_patience_and_options_it_has(file: str, role: str) -> None:
     before, options = starts(CONFIGS[file], role)
-    assert before == ["export", "RAY_AUTH_MODE=token;"]
+    assert before == ["export", "RAY_AUTH_MODE=token", f"{PATIENCE}=300;"]
     known = {option for each in start.params for option in each.opts}
     assert {option.partition("=")[0] for option in options} <= known
     assert ("--head" in options) == (role == "head")

@@ -42,8 +42,8 @@ def make_learner(
     )
 
 
-def item(*chunks: TrajectoryChunk, granted: int = 0, first: int = 0, epoch: str = "a") -> FeedItem:
-    return FeedItem(epoch=epoch, granted=granted, first_chunk=first, chunks=list(chunks))
+def item(*chunks: TrajectoryChunk, granted: int = 0) -> FeedItem:
+    return FeedItem(granted=granted, chunks=list(chunks))
 
 
 def labelled(sequence: int, teacher: Policy, **settings: Any) -> TrajectoryChunk:
@@ -74,7 +74,7 @@ def assert_same_weights(found: Learner, wanted: dict[str, torch.Tensor], **toler
 
 def train(learner: Learner, num_steps: int) -> None:
     """Grant and take steps."""
-    learner.receive(item(granted=num_steps * 16, first=10**6))
+    learner.receive(item(granted=num_steps * 16))
     for _ in range(num_steps):
         assert learner.can_step
         learner.step()

@@ -8,7 +8,7 @@ from common.policies.inference import InferencePolicy, PolicyOutputs
 from common.policies.policy import Policy
 from common.trajectory import UNLABELLED, TrajectoryChunk
 from learners.labeller import Labeller
-from tests.builders import make_chunk, make_policy
+from tests.builders import make_chunk, make_policy, observations_of
 
 
 class Recorder:
@@ -41,8 +41,7 @@ def unlabelled(kind, **changes) -> TrajectoryChunk:
 
 def stored(chunk: TrajectoryChunk) -> np.ndarray:
     """Return the observations row by row, [T·N, *shape]."""
-    found = chunk.observations
-    stacks = found.stacks() if hasattr(found, "stacks") else found.values
+    stacks = observations_of(chunk)
     return stacks.reshape(-1, *stacks.shape[2:]).copy()
 
 

@@ -117,11 +117,11 @@ def test_transitions_are_counted_once_however_often_they_come():
     for received in (
         item(*chunks[:2]),
         item(*chunks[:2]),  # a refill
-        item(*chunks[1:3], first=1),  # one old, one new
-        item(granted=16, first=3),  # nothing but samples
-        item(chunks[3], first=7),  # what lay between was evicted before it was read
-        item(chunks[0], first=0, epoch="b"),  # the shard started again
-        item(chunks[3], first=7),
+        item(*chunks[1:3]),  # one old, one new
+        item(granted=16),  # nothing but samples
+        item(chunks[3]),
+        item(chunks[0]),  # the shard started again
+        item(chunks[3]),
     ):
         learner.receive(received)
         counted.append(learner.env_steps)
@@ -132,9 +132,9 @@ def test_transitions_are_counted_once_however_often_they_come():
 def test_chunks_that_come_again_are_trained_on_and_not_counted():
     learner = make_learner(capacity=60)
     chunks = [make_chunk(sequence=sequence) for sequence in range(3)]
-    learner.receive(item(*chunks[1:], first=1))
+    learner.receive(item(*chunks[1:]))
     before, counted = learner.env_steps, learner.state()["ranks"][0]["received"]
-    again = FeedItem(epoch="a", granted=7, first_chunk=3, chunks=[], revisited=[chunks[0]])
+    again = FeedItem(granted=7, chunks=[], revisited=[chunks[0]])
     learner.receive(again)
     assert learner.env_steps == before
     assert learner.state()["ranks"][0]["received"] == counted
@@ -145,7 +145,7 @@ def test_chunks_that_come_again_are_trained_on_and_not_counted():
 def test_new_chunks_are_counted_beside_those_that_come_again():
     learner = make_learner()
     chunks = [make_chunk(sequence=sequence) for sequence in range(3)]
-    both = FeedItem(epoch="a", granted=0, first_chunk=5, chunks=chunks[:1], revisited=[*chunks[1:]])
+    both = FeedItem(granted=0, chunks=chunks[:1], revisited=[*chunks[1:]])
     learner.receive(both)
     assert learner.env_steps == chunks[0].num_transitions
     assert learner.window_size == sum(chunk.num_transitions for chunk in chunks)
@@ -158,7 +158,7 @@ def test_other_samplers_teach_too_and_go_on_from_a_checkpoint(sampler, tmp_path:
     teacher = make_policy(seed=9)
     learner = make_learner(learning_rate=0.02, sampler=sampler, capacity=60)
     for sequence in range(8):
-        learner.receive(item(labelled(sequence, teacher), first=sequence))
+        learner.receive(item(labelled(sequence, teacher)))
         train(learner, 1 if sequence == 0 else 40)
         if sequence == 0:
             first = dict(learner.metrics)
@@ -170,7 +170,7 @@ def test_other_samplers_teach_too_and_go_on_from_a_checkpoint(sampler, tmp_path:
         assert state is not None
         resumed = make_learner(student_seed=seed, seed=seed, sampler=sampler, capacity=60)
         resumed.load_state(state)
-        resumed.receive(item(labelled(8, teacher), first=8))
+        resumed.receive(item(labelled(8, teacher)))
         train(resumed, 5)
         after.append(weights_of(resumed))
     for name, tensor in after[0].items():
@@ -183,7 +183,7 @@ def test_a_prioritized_learner_goes_past_rows_that_it_cannot_learn_from():
     labels = make_chunk().teacher_dist_inputs.copy()
     labels[0, 0] = np.nan
     learner.receive(item(make_chunk(sequence=0, num_steps=100)))
-    learner.receive(item(make_chunk(teacher_dist_inputs=labels), first=1))
+    learner.receive(item(make_chunk(teacher_dist_inputs=labels)))
     train(learner, 300)
     assert 0 < learner.skipped_steps < 60
 
@@ -195,7 +195,7 @@ def test_a_run_is_finished_with_its_last_transition():
     )
     learner.receive(item(first))
     assert not learner.finished
-    learner.receive(item(second, first=1))
+    learner.receive(item(second))
     assert learner.env_steps == TOTAL
     assert learner.finished
 

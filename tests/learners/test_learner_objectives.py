@@ -47,7 +47,7 @@ def make_learner(
 
 
 def receive(learner: Learner, *chunks: TrajectoryChunk, steps: int = 0) -> None:
-    item = FeedItem(epoch="a", granted=steps * BATCH, first_chunk=0, chunks=list(chunks))
+    item = FeedItem(granted=steps * BATCH, chunks=list(chunks))
     learner.receive(item)
 
 
@@ -106,8 +106,8 @@ def test_what_the_student_reaches_is_told_to_the_trainer_and_saved(tmp_path: Pat
         return Trainer(
             learner,
             ListFeed(
-                FeedItem(epoch="a", granted=BATCH, first_chunk=0, chunks=[make_chunk()]),
-                FeedItem(epoch="a", granted=BATCH, first_chunk=1, chunks=[]),
+                FeedItem(granted=BATCH, chunks=[make_chunk()]),
+                FeedItem(granted=BATCH, chunks=[]),
             ),
             publish=lambda weights: None,
             config=LearnerConfig(),

@@ -117,7 +117,7 @@ def success_after(network: str, *, burn_in: int, num_chunks: int = 40) -> float:
     for number in range(num_chunks):
         chunk = runner.sample()
         granted = 4 * 192
-        learner.receive(FeedItem(epoch="", granted=granted, first_chunk=number, chunks=[chunk]))
+        learner.receive(FeedItem(granted=granted, chunks=[chunk]))
         while learner.can_step:
             learner.step()
         runner.set_weights(learner.weights(number))

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
 from common.trajectory import TrajectoryChunk
 from common.weights import PolicyWeights
 from learners.config import LearnerConfig
-from learners.feed import FeedItem, State
+from learners.feed import FeedItem
 from learners.learner import Learner
 from learners.objectives import ObjectiveConfig
 from learners.ranks import ALONE, Ranks, Report, merged
@@ -21,10 +20,10 @@ from learners.trainer import Trainer
 from tests.builders import NUM_ACTIONS, Kind, make_chunk, make_policy
 from tests.checkpoints import newest_state
 from tests.learners.rank_processes import RankProcesses
+from tests.learners.training import ListFeed, Weights, same
 
 BATCH = 16
 STEPS = 6
-Weights = dict[str, npt.NDArray[Any]]
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +76,14 @@ def make_learner(
 SCHEDULE = {"start": 2.0, "end": 1.0, "until": 0.8, "by": "share_of_teacher"}
 
 
-def item(*chunks: TrajectoryChunk, steps: int = 0, first: int = 0, size: int = 2) -> FeedItem:
+def item(*chunks: TrajectoryChunk, steps: int = 0, size: int = 2) -> FeedItem:
     """Return chunks and this rank's share of the samples of some steps."""
     granted = steps * BATCH // size
-    return FeedItem(epoch="a", granted=granted, first_chunk=first, chunks=list(chunks))
+    return FeedItem(granted=granted, chunks=list(chunks))
 
 
 def weights_of(learner: Learner) -> Weights:
     return dict(learner.weights(0).arrays)
-
-
-def same(a: Weights, b: Weights) -> bool:
-    return all(np.array_equal(a[name], b[name]) for name in a)
 
 
 def shared_batches(ranks: Ranks, kind: Kind, config: dict[str, Any]) -> tuple[Weights, Any]:
@@ -159,27 +154,6 @@ def test_nan_on_one_rank_skips_the_step_on_all(pair: RankProcesses) -> None:
     assert not same(skipped, last)
 
 
-class ScriptedFeed:
-    """Gives prepared items, and nothing where None stands."""
-
-    def __init__(self, items: list[FeedItem | None]) -> None:
-        self.items = items
-        self.reads = 0
-
-    def get(self, timeout_s: float) -> FeedItem | None:
-        self.reads += 1
-        return self.items.pop(0) if self.items else None
-
-    def open(self, states: list[State] | None = None) -> None:
-        pass
-
-    def states(self) -> list[State]:
-        return []
-
-    def close(self) -> None:
-        pass
-
-
 class Run:
     """A trainer on one rank."""
 
@@ -187,7 +161,7 @@ class Run:
         self, ranks: Ranks, folder: Path, items: list[FeedItem | None], **config: Any
     ) -> None:
         self.published: list[PolicyWeights] = []
-        self.feed = ScriptedFeed(items)
+        self.feed = ListFeed(*items)
         values = {"publish_interval_steps": 2, "checkpoint_interval_s": 1e9} | config
         self.learner = make_learner(ranks, **values)
         self.trainer = Trainer(
@@ -200,9 +174,9 @@ class Run:
 
 
 def uneven(ranks: Ranks, folder: Path) -> dict[str, Any]:
-    plenty: list[FeedItem | None] = [item(make_chunk(), steps=4), item(steps=9, first=1)]
+    plenty: list[FeedItem | None] = [item(make_chunk(), steps=4), item(steps=9)]
     late: list[FeedItem | None] = [None, None, item(make_chunk(sequence=1)), None]
-    late += [item(steps=1, first=1), item(steps=2, first=1), None, item(steps=1, first=1)]
+    late += [item(steps=1), item(steps=2), None, item(steps=1)]
     run = Run(ranks, folder, [plenty, late][ranks.rank])
     came = []
     while run.learner.learner_steps < 4:
@@ -231,7 +205,7 @@ def test_a_rank_with_data_waits_for_one_without(pair: RankProcesses, tmp_path: P
 
 
 def stopped_by_the_second(ranks: Ranks, folder: Path) -> tuple[int, int, bool]:
-    items = [item(make_chunk(sequence=k), steps=1, first=k) for k in range(50)]
+    items = [item(make_chunk(sequence=k), steps=1) for k in range(50)]
     run = Run(ranks, folder, list(items))
     while not run.trainer.stopped:
         run.trainer.run_once(0.0, stop=ranks.rank == 1 and run.learner.learner_steps == 3)
@@ -252,7 +226,7 @@ def resumed_and_gone_on(
     ranks: Ranks, folder: Path
 ) -> tuple[Weights, Weights, list[Any], list[Any]]:
     chunks = [make_chunk(sequence=2 * k + ranks.rank) for k in range(3)]
-    run = Run(ranks, folder, [item(*chunks, steps=3), item(steps=3, first=3)])
+    run = Run(ranks, folder, [item(*chunks, steps=3), item(steps=3)])
     run.trainer.run_once(0.0)
     run.trainer.save()
     run.trainer.wait_until_saved()
@@ -284,7 +258,7 @@ def restored(ranks: Ranks, folder: Path) -> tuple[Weights, Weights, int]:
     run = Run(
         ranks,
         folder,
-        [item(make_chunk(), steps=2), item(steps=1, first=1), item(poison, steps=2, first=1)],
+        [item(make_chunk(), steps=2), item(steps=1), item(poison, steps=2)],
         max_bad_steps=2,
     )
     run.trainer.run_once(0.0)

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from common.codec import decode, encode
-from common.frames import FrameObservations
 from common.networks.inputs import cut_stacks
 from common.replay.sampler_config import UNIFORM
 from common.trajectory import TrajectoryChunk
@@ -13,7 +12,7 @@ from learners.batch import DistillBatch
 from learners.samplers import make_sampler
 from learners.samplers.uniform import UniformSampler
 from learners.window import TransitionWindow
-from tests.builders import SIZE, STACK, make_chunk
+from tests.builders import SIZE, STACK, make_chunk, observations_of
 
 CPU = torch.device("cpu")
 KINDS = ["frames", "vectors"]
@@ -68,12 +67,7 @@ def assert_rows_are_those_of(batch: DistillBatch, chunks: list[TrajectoryChunk])
         for chunk in chunks
         for t, n in np.argwhere(chunk.valid)
     }
-    stacks = {
-        id(chunk): chunk.observations.stacks()
-        if isinstance(chunk.observations, FrameObservations)
-        else chunk.observations.values
-        for chunk in chunks
-    }
+    stacks = {id(chunk): observations_of(chunk) for chunk in chunks}
     for row, reward in enumerate(batch.rewards.tolist()):
         chunk, t, n = places[reward]
         np.testing.assert_array_equal(batch.observations[row].numpy(), stacks[id(chunk)][t, n])
