@@ -1,6 +1,6 @@
 """Distillation in grid worlds with tabular students, after Czarnecki et al. 2019.
 
-Run: `python -m tests.benchmarks.tabular` (about two minutes on one core). It prints two tables.
+Run: `python -m tests.benchmarks.tabular` (a good minute on one core). It prints two tables.
 
 1. Who acts. Cross-entropy distillation of near-deterministic teachers in random grid worlds of
    20 × 20, by plain gradient steps, where teacher or student chooses the actions: env steps until

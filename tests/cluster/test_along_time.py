@@ -41,7 +41,7 @@ SHARP: dict[str, Any] = {"temperature": 0.05}
 """The linear teacher's logits are flat: greedy it balances the pole, sampled from it does not."""
 
 TERMS: dict[str, dict[str, Any]] = {
-    "expected_entropy": SHARP | {"return_weight": 0.1},
+    "expected_entropy": SHARP | {"discount": 0.5},
     "n_distill": SHARP,
     "ppd": SHARP | {"discount": 0.9},
     "kickstart": SHARP,
