@@ -20,7 +20,7 @@ from learners.objectives import ObjectiveConfig
 from learners.trainer import Trainer
 from tests.builders import NUM_ACTIONS, Kind, make_chunk, make_policy
 from tests.checkpoints import newest_state
-from tests.learners.test_trainer import ListFeed
+from tests.learners.training import ListFeed
 
 BATCH = 16
 TOTAL = 200
@@ -47,8 +47,7 @@ def make_learner(
 
 
 def receive(learner: Learner, *chunks: TrajectoryChunk, steps: int = 0) -> None:
-    item = FeedItem(granted=steps * BATCH, chunks=list(chunks))
-    learner.receive(item)
+    learner.receive(FeedItem(granted=steps * BATCH, chunks=list(chunks)))
 
 
 def train(learner: Learner, num_steps: int) -> None:
