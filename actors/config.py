@@ -6,8 +6,7 @@ from pydantic import Field, model_validator
 
 from actors.placement import AtSamplingPlacement, InferenceConfig, RunnerPlacement
 from common.config import StrictModel
-from common.networks.inputs import Layout
-from common.policies.inference import Precision
+from common.networks.inputs import Layout, Precision
 
 
 class ScalingConfig(StrictModel):

@@ -10,9 +10,9 @@ from actors.environments import make_environment
 from actors.evaluator import EvaluationResult, evaluate
 from cluster.config import RunConfig
 from common.codec import EncodedChunk
-from common.networks.inputs import Layout
+from common.networks.inputs import Layout, Precision
 from common.policies.acting import ActingPolicy
-from common.policies.inference import CPU, InferencePolicy, Inputs, Precision
+from common.policies.inference import CPU, InferencePolicy, Inputs
 from common.policies.policy import Policy
 from common.policies.spec import ActingSpec, DistKind
 from common.replay.rate_limiter import RateLimits
@@ -82,7 +82,7 @@ def build_inference(
     layout: Layout = "contiguous" if actors.layout == "auto" else actors.layout
     return InferencePolicy(
         policy,
-        precision=precision,
+        precision=precision if precision in policy.network.precisions() else "float32",
         layout=layout if layout in policy.network.layouts() else "contiguous",
         refine_below=refine_below,
         inputs=inputs,

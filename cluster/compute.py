@@ -21,12 +21,10 @@ from cluster.config import RunConfig
 from common.config import StrictModel
 from common.frames import FrameObservations
 from common.measured import remembered, time_in_turn
-from common.networks.inputs import Layout
+from common.networks.inputs import Layout, Precision
 from common.policies.inference import (
-    DTYPES,
     InferencePolicy,
     Observations,
-    Precision,
     lead_of_the_best,
 )
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
@@ -128,11 +126,11 @@ def inference_forms(
     actors: ActorsConfig, teacher: Policy, observations: Observations
 ) -> list[InferenceForm]:
     """Return every type and layout that the recipe and the teacher allow an env runner."""
-    precisions: list[Precision] = ["float32"]
+    precisions: tuple[Precision, ...] = ("float32",)
     if actors.precision != "auto":
-        precisions = [actors.precision]
+        precisions = (actors.precision,)
     elif teacher.spec.observation.dtype == "uint8":
-        precisions = list(DTYPES)
+        precisions = teacher.network.precisions()
     layouts = teacher.network.layouts() if actors.layout == "auto" else (actors.layout,)
     forms = []
     for precision in precisions:

@@ -16,6 +16,7 @@ from common.networks import NetworkSpec
 from common.policies.spec import ActingSpec
 from common.replay.config import ReplayConfig
 from common.storage import Named, locate
+from common.teachers.factory_format import names_factory
 from learners.config import LearnerConfig
 from learners.feed import QUEUE_SIZE
 from learners.objectives import ObjectiveConfig
@@ -26,9 +27,22 @@ class TeacherConfig(StrictModel):
     """The recipe's `[teacher]`: whom to learn from."""
 
     path: str
-    """A policy file; in a recipe, relative to the recipe's folder. Or the URI of one that
-    Stillhouse wrote."""
-    format: Literal["auto", "safetensors", "sb3"] = "auto"
+    """A policy file or a checkpoint's folder; in a recipe, relative to the recipe's folder. Or the
+    URI of a policy that Stillhouse wrote, or a function that makes one, as `module:function`."""
+    format: Literal[
+        "auto",
+        "safetensors",
+        "sb3",
+        "cleanrl",
+        "rllib",
+        "onnx",
+        "torchscript",
+        "torch_export",
+        "factory",
+    ] = "auto"
+    trust: bool = False
+    """Whether what can run code when it is read may do so: a factory, a TorchScript archive, a
+    `.pt2` archive."""
     acting: ActingSpec | None = None
     """How the teacher acts, where the file's own answer should not hold."""
 
@@ -228,6 +242,6 @@ def _with_absolute_teacher(tree: Tree, base: Path) -> Tree:
     teacher = tree.get("teacher")
     if not isinstance(teacher, dict) or not isinstance(teacher.get("path"), str):
         return tree
-    if "://" in teacher["path"]:
+    if "://" in teacher["path"] or names_factory(teacher["path"]):
         return tree
     return tree | {"teacher": teacher | {"path": str((base / teacher["path"]).resolve())}}

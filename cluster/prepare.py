@@ -51,7 +51,9 @@ def prepare(
     warnings: list[str] = []
     if config.teacher is not None:
         if teacher is None:
-            teacher = load_teacher(config.teacher.path, format=config.teacher.format)
+            teacher = load_teacher(
+                config.teacher.path, format=config.teacher.format, trust=config.teacher.trust
+            )
         if config.teacher.acting is not None:
             spec = teacher.spec.model_copy(update={"acting": config.teacher.acting})
             teacher = Policy(spec, teacher.network)

@@ -151,7 +151,8 @@ def kept_teacher(directory: RunDirectory, config: RunConfig) -> Policy | None:
     named = None if config.teacher is None else locate(config.teacher.path)
     if named not in (None, directory.teacher) or not directory.teacher.exists():
         return None
-    return load_policy(directory.teacher)
+    trust = config.teacher is not None and config.teacher.trust
+    return load_policy(directory.teacher, trust=trust)
 
 
 def read_evaluation(directory: RunDirectory) -> dict[str, Any]:

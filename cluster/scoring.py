@@ -79,10 +79,14 @@ class Scores:
             table.add_row("mean value error", "", error, "")
         prints = (self.teacher_footprint, self.student_footprint)
         table.add_row("parameters", *(f"{p.parameters:,}" for p in prints), "")
-        table.add_row("multiply-adds", *(f"{p.multiply_adds:,}" for p in prints), "")
+        table.add_row("multiply-adds", *(_count(p.multiply_adds) for p in prints), "")
         table.add_row("bytes", *(f"{p.bytes:,}" for p in prints), "")
         table.add_row("latency, one thread", *(f"{p.latency_ms:.3f} ms" for p in prints), "")
         return table
+
+
+def _count(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
 
 
 def _percent(value: float | None) -> str:

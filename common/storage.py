@@ -4,10 +4,8 @@ A file appears whole or not at all. On a local disk it is written under another 
 renamed; on an object store a put does that by itself. What several files make together (a
 checkpoint) counts by the last of them.
 
-Nobody waits here for anything but the disk or the network. What the cloud's own tools read from the
-environment holds here too: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION
-and AWS_ENDPOINT_URL for s3://, GOOGLE_APPLICATION_CREDENTIALS for gs://. Nothing of that may stand
-in a URI, which ends up in logs and recipes.
+Nobody waits here for anything but the disk or the network. How a cloud is reached is for
+`common.filesystems`.
 """
 
 import hashlib
@@ -17,7 +15,6 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import unquote, urlsplit
@@ -26,18 +23,10 @@ import pyarrow as pa
 from pyarrow import fs
 
 from common.errors import ConfigError, FileMissingError, StorageError
+from common.filesystems import LOCAL, local_filesystem, reason_of, remote_filesystem
 
-S3_CONNECT_TIMEOUT_S = 10.0
-S3_REQUEST_TIMEOUT_S = 30.0
-S3_MAX_ATTEMPTS = 3
-
-LOCAL = "file"
 _SCHEMES = ("file", "s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
 _READ_BYTES = 2**20
-_ACCESS = re.compile(
-    r"ACCESS_DENIED|INVALID_ACCESS_KEY|INVALID_CLIENT_TOKEN|SIGNATURE_DOES_NOT|HTTP status 40[13]"
-)
-_NETWORK = re.compile(r"NETWORK_CONNECTION|REQUEST_TIMEOUT|curlCode|timed? ?out", re.IGNORECASE)
 
 
 class Written(NamedTuple):
@@ -202,11 +191,11 @@ class Location:
     def _filesystem(self) -> Any:
         """Return the filesystem; a process makes one for each place and keeps it."""
         if self.is_local:
-            return _local_filesystem()
+            return local_filesystem()
         authority = (
             self.path.split("/", 1)[0] if self.scheme == "s3" else urlsplit(self.text).netloc
         )
-        return _remote_filesystem(self.scheme, authority, _s3_settings())
+        return remote_filesystem(self.scheme, authority)
 
     def _write_local(self, fill: Callable[[BinaryIO], object]) -> Written:
         path = Path(self.path)
@@ -322,48 +311,6 @@ class _Sink(io.RawIOBase):
         return Written(self._num_bytes, self._digest.hexdigest())
 
 
-@lru_cache(maxsize=1)
-def _local_filesystem() -> Any:
-    return fs.LocalFileSystem()
-
-
-@lru_cache(maxsize=8)
-def _remote_filesystem(scheme: str, authority: str, s3: tuple[str | None, ...]) -> Any:
-    """Return the filesystem of a bucket or host; `s3` tells settings apart."""
-    if scheme != "s3":
-        return fs.FileSystem.from_uri(f"{scheme}://{authority}/")[0]
-    endpoint, region, key, secret, token = s3
-    address = urlsplit(endpoint or "")
-    if region is None:
-        region = "us-east-1" if endpoint else fs.resolve_s3_region(authority)
-    return fs.S3FileSystem(
-        access_key=key,
-        secret_key=secret,
-        session_token=token,
-        region=region,
-        scheme=address.scheme or "https",
-        endpoint_override=address.netloc or None,
-        connect_timeout=S3_CONNECT_TIMEOUT_S,
-        request_timeout=S3_REQUEST_TIMEOUT_S,
-        retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=S3_MAX_ATTEMPTS),
-    )
-
-
-def _s3_settings() -> tuple[str | None, ...]:
-    """Return endpoint, region, key, secret and token; without a key, AWS's own chain finds one."""
-
-    def of(*names: str) -> str | None:
-        return next((os.environ[name] for name in names if os.environ.get(name)), None)
-
-    endpoint = of("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-    if endpoint is not None and not urlsplit(endpoint).netloc:
-        raise ConfigError(f"AWS_ENDPOINT_URL = {endpoint}: write http://host:port")
-    key, secret = of("AWS_ACCESS_KEY_ID"), of("AWS_SECRET_ACCESS_KEY")
-    if (key is None) != (secret is None):
-        raise ConfigError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY: set both, or none")
-    return endpoint, of("AWS_REGION", "AWS_DEFAULT_REGION"), key, secret, of("AWS_SESSION_TOKEN")
-
-
 @contextmanager
 def _one_line(location: Location, what: str) -> Iterator[None]:
     """Turn what the operating system or a cloud says into one line."""
@@ -373,20 +320,5 @@ def _one_line(location: Location, what: str) -> Iterator[None]:
         text = " ".join(str(error).split())
         if isinstance(error, FileNotFoundError) and what == "read" and "BUCKET" not in text:
             raise FileMissingError(f"{location}: no such file") from None
-        raise StorageError(f"{location}: cannot be {what} ({_reason(location, error)})") from None
-
-
-def _reason(location: Location, error: Exception) -> str:
-    errno = getattr(error, "errno", None)
-    if location.is_local and errno:
-        return os.strerror(errno)
-    text = " ".join(str(error).split())
-    if location.scheme == "s3":
-        if _NETWORK.search(text):
-            where = _s3_settings()[0] or "AWS"
-            return f"no answer from {where}; check AWS_ENDPOINT_URL and the network"
-        if _ACCESS.search(text):
-            return "access denied; check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        if "NO_SUCH_BUCKET" in text or re.search(r"[Bb]ucket '[^']*' not found", text):
-            return f"there is no bucket {location.path.split('/', 1)[0]!r}; create it"
-    return text
+        reason = reason_of(error, location.scheme, location.path)
+        raise StorageError(f"{location}: cannot be {what} ({reason})") from None

@@ -15,6 +15,7 @@ from safetensors.torch import save
 from torch.utils.flop_counter import FlopCounterMode
 
 from common.networks import PolicyNetwork
+from common.networks.external import ExternalNetwork
 from common.policies.policy import Policy
 
 _WARM_UP_FORWARDS = 20
@@ -29,8 +30,9 @@ class Footprint:
 
     parameters: int
     """Weights and biases."""
-    multiply_adds: int
-    """Of one forward pass: convolutions and linear layers; biases and activations are free."""
+    multiply_adds: int | None
+    """Of one forward pass: convolutions and linear layers; biases and activations are free. None of
+    a program of another runtime, which nobody can count."""
     bytes: int
     """Of the file that carries the weights."""
     latency_ms: float
@@ -52,7 +54,11 @@ def measure_footprint(policy: Policy, *, bytes_on_disk: int | None) -> Footprint
     observation = torch.zeros(1, *policy.spec.observation.shape)
     return Footprint(
         parameters=policy.num_parameters,
-        multiply_adds=_count_multiply_adds(network, observation),
+        multiply_adds=(
+            None
+            if isinstance(network, ExternalNetwork)
+            else _count_multiply_adds(network, observation)
+        ),
         bytes=_safetensors_size(network) if bytes_on_disk is None else bytes_on_disk,
         latency_ms=_median_latency_ms(network, observation),
     )

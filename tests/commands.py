@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import pytest
 
@@ -33,3 +34,27 @@ def called(monkeypatch: pytest.MonkeyPatch, *args: str) -> int:
     except SystemExit as error:
         return int(error.code or 0)
     return 0
+
+
+class Answer(NamedTuple):
+    """What a command printed and its exit code."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+class Stillhouse(Protocol):
+    """Runs a command line in the test's folder."""
+
+    def __call__(self, *args: str | Path) -> Answer: ...
+
+
+def assert_refused(result: Answer, *words: str) -> None:
+    """Hold an answer against exit code 2 and one line with these words."""
+    assert result.returncode == 2, result.stdout + result.stderr
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]

@@ -5,13 +5,27 @@ from typing import Annotated
 from pydantic import Field
 
 from common.networks.base import NetworkOutput, PolicyNetwork
+from common.networks.external import ExternalNetwork, ExternalSpec
 from common.networks.lstm import LSTM, LSTMSpec
 from common.networks.mlp import MLP, MLPSpec
 from common.networks.nature_cnn import NatureCNN, NatureCNNSpec
 
-__all__ = ["NETWORKS", "NetworkOutput", "NetworkSpec", "PolicyNetwork", "build_network"]
+__all__ = [
+    "NETWORKS",
+    "AnyNetworkSpec",
+    "NetworkOutput",
+    "NetworkSpec",
+    "PolicyNetwork",
+    "build_network",
+]
 
 NetworkSpec = Annotated[NatureCNNSpec | MLPSpec | LSTMSpec, Field(discriminator="name")]
+"""What can be built with fresh weights and trained."""
+
+AnyNetworkSpec = Annotated[
+    NatureCNNSpec | MLPSpec | LSTMSpec | ExternalSpec, Field(discriminator="name")
+]
+"""What a policy can have: a network of ours, or a program of its own runtime."""
 
 NETWORKS: dict[str, type[PolicyNetwork]] = {
     "nature_cnn": NatureCNN,
@@ -21,17 +35,20 @@ NETWORKS: dict[str, type[PolicyNetwork]] = {
 
 
 def build_network(
-    spec: NatureCNNSpec | MLPSpec | LSTMSpec,
+    spec: NatureCNNSpec | MLPSpec | LSTMSpec | ExternalSpec,
     *,
     observation_shape: tuple[int, ...],
     num_actions: int,
     has_value: bool,
 ) -> PolicyNetwork:
-    """Build the network that `spec` names, with fresh weights from torch's generator.
+    """Build the network that `spec` names, with fresh weights or without its program.
 
     Raises:
         MismatchError: the architecture cannot take observations of this shape.
     """
-    return NETWORKS[spec.name](
+    network: type[PolicyNetwork] = (
+        ExternalNetwork if isinstance(spec, ExternalSpec) else NETWORKS[spec.name]
+    )
+    return network(
         spec, observation_shape=observation_shape, num_actions=num_actions, has_value=has_value
     )

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from common.networks.inputs import Layout
+from common.networks.inputs import DTYPES, Layout, Precision
 
 HEADS = ("head", "value")
 """Names of the layers that give a network's outputs."""
@@ -77,6 +77,18 @@ class PolicyNetwork(nn.Module):
     def first_layers(self) -> list[nn.Module]:
         """Return the layers that see the observation (an input scale can be folded into them)."""
 
+    def fold_scale(self, scale: float) -> None:
+        """Take observations that still want this scale: put it into the weights, in place."""
+        with torch.no_grad():
+            for layer in self.first_layers():
+                assert isinstance(layer.weight, torch.Tensor)
+                layer.weight.mul_(scale)
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of weights and biases."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
     @property
     @abstractmethod
     def num_features(self) -> int:
@@ -98,6 +110,10 @@ class PolicyNetwork(nn.Module):
             return ("contiguous",)
         plain: tuple[Layout, ...] = ("contiguous", "channels_last")
         return plain if self.block is None else (*plain, "blocks")
+
+    def precisions(self) -> tuple[Precision, ...]:
+        """Return the types in which the network can compute."""
+        return tuple(DTYPES)
 
     def set_layout(self, layout: Layout) -> None:
         """Keep the weights as inputs of this layout want them, in place."""

@@ -21,6 +21,12 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+Precision = Literal["float32", "float16", "bfloat16"]
+DTYPES: dict[Precision, torch.dtype] = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
 Layout = Literal["contiguous", "channels_last", "blocks"]
 
 _ROW_TYPES = {2: np.int16, 4: np.int32, 8: np.int64}

@@ -7,23 +7,17 @@ then still takes the same actions, is measured by `common.policies.compute`.
 
 import copy
 from collections.abc import Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from common.networks import NetworkOutput
-from common.networks.inputs import Layout, cast_frames, cut_stacks
+from common.networks.inputs import DTYPES, Layout, Precision, cast_frames, cut_stacks
 from common.policies.policy import Policy
 from common.policies.spec import DistKind
 
-Precision = Literal["float32", "float16", "bfloat16"]
-DTYPES: dict[Precision, torch.dtype] = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
 Observations = npt.NDArray[np.uint8 | np.float32]
 """[B, *shape], as the policy's specification says."""
 CPU = torch.device("cpu")
@@ -127,10 +121,7 @@ class InferencePolicy:
         """Take over new weights (float32, as they are published)."""
         network = self._network.to(CPU, torch.float32)
         network.load_state_dict(state)
-        with torch.no_grad():
-            for layer in network.first_layers():
-                assert isinstance(layer.weight, torch.Tensor)
-                layer.weight.mul_(self.spec.observation.scale)
+        network.fold_scale(self.spec.observation.scale)
         network.set_precision(self._dtype)
         network.to(self._device)
         if self._exact is not None:

@@ -14,7 +14,9 @@ from safetensors.torch import load, save
 
 from common.errors import FileMissingError, PolicyFileError, StorageError
 from common.networks import PolicyNetwork, build_network
+from common.networks.external import ExternalSpec
 from common.policies.spec import PolicySpec
+from common.programs import refuse_untrusted
 from common.storage import Named, locate
 
 
@@ -28,7 +30,7 @@ class Policy:
     @property
     def num_parameters(self) -> int:
         """Number of weights and biases."""
-        return sum(parameter.numel() for parameter in self.network.parameters())
+        return self.network.num_parameters
 
 
 def new_policy(spec: PolicySpec, *, seed: int) -> Policy:
@@ -47,19 +49,20 @@ def policy_from_state(
 
     Args:
         spec: what the policy is.
-        state: tensors by the names that the network of `spec` uses; any float type.
+        state: tensors by the names that the network of `spec` uses; any float type for weights.
         source: what to call the origin in an error.
 
     Returns:
         The policy in float32 on the CPU, with copies of the tensors.
 
     Raises:
-        PolicyFileError: names or shapes differ from the network's, or a tensor is not of finite
+        PolicyFileError: names or shapes differ from the network's, or a weight is not of finite
             floats.
         MismatchError: the network cannot take the observations that `spec` tells of.
     """
     network = _outline_of(spec, source)
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    outlines = network.state_dict()
+    wanted = {name: tuple(tensor.shape) for name, tensor in outlines.items()}
     given = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if missing := sorted(wanted.keys() - given.keys()):
         raise PolicyFileError(f"{source}: tensor {missing[0]} is missing for {spec.network}")
@@ -68,8 +71,10 @@ def policy_from_state(
     for name, shape in wanted.items():
         if given[name] != shape:
             raise PolicyFileError(f"{source}: tensor {name} has shape {given[name]}, not {shape}")
-    weights = {name: _float32(name, tensor, source) for name, tensor in state.items()}
-    network.load_state_dict(weights, assign=True)
+    copies = {
+        name: _copied(name, tensor, outlines[name].dtype, source) for name, tensor in state.items()
+    }
+    network.load_state_dict(copies, assign=True)
     return Policy(spec, network)
 
 
@@ -84,11 +89,15 @@ def save_policy(policy: Policy, path: Named, *, dtype: torch.dtype = torch.float
     location.with_suffix(".json").write_text(policy.spec.model_dump_json(indent=2) + "\n")
 
 
-def load_policy(path: Named) -> Policy:
+def load_policy(path: Named, *, trust: bool = False) -> Policy:
     """Read a policy that `save_policy` wrote.
 
+    Args:
+        path: of its `.safetensors`.
+        trust: whether it may hold a program that could do more than compute.
+
     Raises:
-        PolicyFileError: a file is missing, damaged, or not of this format.
+        PolicyFileError: a file is missing, damaged, not of this format, or not to be trusted.
     """
     location = locate(path)
     spec_location = location.with_suffix(".json")
@@ -105,16 +114,18 @@ def load_policy(path: Named) -> Policy:
         where = ".".join(str(part) for part in first["loc"])
         problem = f"{where}: {first['msg']}" if where else first["msg"]
         raise PolicyFileError(f"{spec_location}: not a policy spec ({problem})") from None
+    if isinstance(spec.network, ExternalSpec):
+        refuse_untrusted(spec.network.runtime, trust=trust, source=str(location))
     return policy_from_state(spec, read_safetensors(location), source=str(location))
 
 
 def policy_to_bytes(policy: Policy) -> tuple[str, bytes]:
-    """Return specification and float32 weights as they go to another process."""
+    """Return specification and float32 weights, or program, as they go to another process."""
     return policy.spec.model_dump_json(), save(_portable_state(policy, torch.float32))
 
 
 def policy_from_bytes(spec_json: str, weights: bytes) -> Policy:
-    """Rebuild what `policy_to_bytes` took apart."""
+    """Rebuild what `policy_to_bytes` took apart; whoever has it in hand was trusted to make it."""
     return policy_from_state(
         PolicySpec.model_validate_json(spec_json), load(weights), source="policy in transit"
     )
@@ -157,8 +168,12 @@ def _outline_of(spec: PolicySpec, source: str) -> PolicyNetwork:
         raise PolicyFileError(f"{source}: no network can be as large as {spec.network}") from None
 
 
-def _float32(name: str, tensor: torch.Tensor, source: str) -> torch.Tensor:
-    """Return a copy in float32 on the CPU."""
+def _copied(name: str, tensor: torch.Tensor, dtype: torch.dtype, source: str) -> torch.Tensor:
+    """Return a copy on the CPU: of weights in float32, of a program's bytes as they are."""
+    if not dtype.is_floating_point:
+        if tensor.dtype != dtype:
+            raise PolicyFileError(f"{source}: tensor {name} is of {tensor.dtype}, not {dtype}")
+        return tensor.detach().to("cpu", copy=True).contiguous()
     unreadable = f"{source}: tensor {name} is of {tensor.dtype}; give floats of 8 bits or more"
     if not tensor.is_floating_point():
         raise PolicyFileError(unreadable)
@@ -173,6 +188,8 @@ def _float32(name: str, tensor: torch.Tensor, source: str) -> torch.Tensor:
 
 def _portable_state(policy: Policy, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     return {
-        name: tensor.detach().to("cpu", dtype).contiguous()
+        name: tensor.detach()
+        .to("cpu", dtype if tensor.is_floating_point() else tensor.dtype)
+        .contiguous()
         for name, tensor in policy.network.state_dict().items()
     }

@@ -5,7 +5,8 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from common.config import StrictModel
-from common.networks import NetworkSpec
+from common.networks import AnyNetworkSpec
+from common.networks.external import ExternalSpec
 
 DistKind = Literal["logits", "q_values"]
 
@@ -32,7 +33,7 @@ class PolicySpec(StrictModel):
     format: Literal["stillhouse/policy"] = "stillhouse/policy"
     version: Literal[1] = 1
     name: str
-    network: NetworkSpec
+    network: AnyNetworkSpec
     observation: ObservationSpec
     num_actions: int = Field(ge=2)
     action_meanings: tuple[str, ...] | None = None
@@ -54,4 +55,7 @@ class PolicySpec(StrictModel):
                 f"action_meanings names {len(meanings)} actions: {len(meanings)} != num_actions "
                 f"{self.num_actions}"
             )
+        program = self.network if isinstance(self.network, ExternalSpec) else None
+        if program is not None and self.has_value != (program.value is not None):
+            raise ValueError(f"has_value = {self.has_value}, but network.value = {program.value!r}")
         return self

@@ -25,11 +25,15 @@ def is_safetensors(path: Path) -> bool:
     return head[_LENGTH_BYTES:] == b"{" and 2 <= length <= _MAX_HEADER_BYTES
 
 
-def load_safetensors(path: Path) -> Policy:
+def load_safetensors(path: Path, trust: bool) -> Policy:
     """Read a policy from a `.safetensors` file and the `.json` beside it.
 
+    Args:
+        path: of the `.safetensors`.
+        trust: whether it may hold a program that could do more than compute.
+
     Raises:
-        PolicyFileError: a file is missing, damaged, or of another kind.
+        PolicyFileError: a file is missing, damaged, of another kind, or not to be trusted.
         MismatchError: the network cannot take the observations that the JSON tells of.
         ValidationError: the JSON's values make no specification.
     """
@@ -38,7 +42,7 @@ def load_safetensors(path: Path) -> Policy:
     card_path = path.with_suffix(".json")
     tree = _read_json(card_path)
     if tree.get("format") == "stillhouse/policy":
-        return load_policy(path)
+        return load_policy(path, trust=trust)
     if "architecture" not in tree:
         raise PolicyFileError(
             f"{card_path}: neither a policy spec nor a model card (no 'format' of "

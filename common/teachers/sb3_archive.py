@@ -10,7 +10,6 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 
 from common.errors import PolicyFileError
+from common.teachers.torch_state import plain_state
 
 _MAX_BYTES = {"policy.pth": 2 * 2**30, "data": 64 * 2**20, "_stable_baselines3_version": 64}
 """The zip's members that are read, and how large each may be unpacked."""
@@ -94,7 +94,7 @@ def read_archive(path: Path) -> SB3Archive:
             io.BytesIO(members["policy.pth"]), map_location="cpu", weights_only=True
         )
         data = json.loads(members["data"])
-        state = _plain_state(loaded)
+        state = plain_state(loaded, name="policy.pth")
     except pickle.UnpicklingError:
         raise PolicyFileError(
             f"{path}: policy.pth holds something else than tensors, which could run code when "
@@ -122,28 +122,3 @@ def _read_member(file: zipfile.ZipFile, name: str) -> bytes:
             f"teacher may have; check where the file comes from"
         )
     return file.read(info)
-
-
-def _plain_state(loaded: Any) -> dict[str, torch.Tensor]:
-    """Return the state dict in float32, after checking that it is one of ordinary tensors."""
-    if not isinstance(loaded, Mapping) or not loaded:
-        raise PolicyFileError("policy.pth is not a state dict; fetch it again")
-    state: dict[str, torch.Tensor] = {}
-    for name, tensor in loaded.items():
-        ordinary = (
-            isinstance(name, str)
-            and name.isprintable()
-            and isinstance(tensor, torch.Tensor)
-            and tensor.device.type == "cpu"
-            and tensor.layout == torch.strided
-            and tensor.is_floating_point()
-            # A view that repeats its bytes can claim any size.
-            and 0 < tensor.nbytes <= tensor.untyped_storage().nbytes()
-            and (tensor.dim() >= 2 or not name.endswith(".weight"))
-        )
-        if not ordinary:
-            raise PolicyFileError(
-                f"policy.pth: {name!r} is not an ordinary float tensor; give an unmodified file"
-            )
-        state[name] = tensor.detach().float()
-    return state

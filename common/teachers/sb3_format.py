@@ -1,4 +1,4 @@
-"""Stable-Baselines3 zips as policies: PPO, A2C and DQN with discrete actions.
+"""Stable-Baselines3 zips as policies: PPO, A2C, DQN and QR-DQN with discrete actions.
 
 The algorithm and the layers are told by the names of the tensors; the activation and the
 observation by the plain texts of the zip's JSON. What is not understood is refused, so that no
@@ -7,6 +7,7 @@ teacher acts other than it was trained to. Reading without running is in
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +20,11 @@ from common.policies.spec import ObservationSpec, PolicySpec
 from common.teachers.model_card import atari_id
 from common.teachers.sb3_archive import SB3Archive, read_archive
 
-_SUPPORTED = "supported are PPO, A2C and DQN with MlpPolicy or CnnPolicy and discrete actions"
+_SUPPORTED = (
+    "supported are PPO, A2C, DQN and QR-DQN with MlpPolicy or CnnPolicy and discrete actions"
+)
 _FOREIGN = {
     "lstm_actor.": "recurrent teachers are not supported yet",
-    "quantile_net.": "QR-DQN is not supported",
     "actor.": "teachers for continuous actions (SAC, TD3, DDPG, TQC) are not supported",
     "log_std": "continuous actions are not supported",
 }
@@ -52,13 +54,18 @@ def load_sb3(path: Path) -> Policy:
         ValidationError: the file's values make no specification.
     """
     archive = read_archive(path)
+    is_quantile = any(name.startswith("quantile_net.") for name in archive.state)
+    if is_quantile:
+        archive = _with_mean_quantiles(archive)
     _refuse_unsupported(archive)
     _refuse_normalised(archive)
     is_dqn = any(name.startswith("q_net.") for name in archive.state)
     modules = _dqn_modules(archive) if is_dqn else _actor_critic_modules(archive)
     tensors = _rename(archive, modules)
     # PPO clips its ratio, A2C does not.
-    algorithm = "DQN" if is_dqn else "PPO" if "clip_range" in archive.data else "A2C"
+    algorithm = "PPO" if "clip_range" in archive.data else "A2C"
+    if is_dqn:
+        algorithm = "QR-DQN" if is_quantile else "DQN"
     spec = PolicySpec(
         name=f"{algorithm.lower()}-{path.stem}",
         network=_network(archive, tensors),
@@ -74,6 +81,32 @@ def load_sb3(path: Path) -> Policy:
         },
     )
     return policy_from_state(spec, tensors, source=str(path))
+
+
+def _with_mean_quantiles(archive: SB3Archive) -> SB3Archive:
+    """Return a QR-DQN as the DQN with its mean quantiles for Q-values, which is how it acts.
+
+    The last layer gives [quantiles, actions]; its mean over quantiles is a layer of actions
+    (Dabney et al. 2018, section 4).
+    """
+    state = {
+        "q_net" + name.removeprefix("quantile_net").replace(".quantile_net.", ".q_net."): tensor
+        for name, tensor in archive.state.items()
+        if name.startswith("quantile_net.")
+    }
+    archive = replace(archive, state=state)
+    told = str(archive.table("action_space").get("n"))
+    num_actions = int(told) if told.isdecimal() else 0
+    head = (_linears(archive, "q_net.q_net") or [""])[-1]
+    for name in {f"{head}.weight", f"{head}.bias"} & state.keys():
+        if num_actions < 1 or len(state[name]) % num_actions:
+            raise archive.refusal(
+                f"tensor {name} has {len(state[name])} rows, which are no quantiles of {told} "
+                f"actions; give an unmodified file"
+            )
+        rows = state[name].shape[1:]
+        state[name] = state[name].reshape(-1, num_actions, *rows).mean(0)
+    return archive
 
 
 def _refuse_unsupported(archive: SB3Archive) -> None:

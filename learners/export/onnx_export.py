@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
@@ -30,11 +29,13 @@ from torch import nn
 
 from common.errors import MismatchError, PolicyFileError, StorageError
 from common.networks import NetworkOutput
+from common.networks.external import ExternalNetwork
 from common.policies.policy import Policy
 from common.policies.spec import PolicySpec
+from common.programs import PROGRAMS
+from common.programs.onnx import SPEC_METADATA_KEY, new_session
 from common.storage import Location, Named, locate
 
-SPEC_METADATA_KEY = "stillhouse/policy"
 OPSET = 18
 
 _BATCH = 256
@@ -95,8 +96,14 @@ def export_onnx(policy: Policy, path: Named) -> None:
         path: where to write; missing folders are made.
 
     Raises:
+        MismatchError: the policy is a program of another runtime.
         StorageError: it cannot be written.
     """
+    if isinstance(policy.network, ExternalNetwork):
+        raise MismatchError(
+            f"policy {policy.spec.name} is {PROGRAMS[policy.network.spec.runtime].description}, "
+            f"which brings its own runtime; distil it, and export the student"
+        )
     observation = policy.spec.observation
     # Two observations, because torch takes a size of one for a constant.
     example = {
@@ -217,14 +224,8 @@ def _check_observations(observations: NDArray[Any], spec: PolicySpec) -> None:
 
 
 def _load_session(location: Location) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # errors come as exceptions; keep standard error clean
     try:
-        return onnxruntime.InferenceSession(
-            location.read_bytes(), sess_options=options, providers=["CPUExecutionProvider"]
-        )
+        return new_session(location.read_bytes())
     except StorageError as error:
         raise PolicyFileError(
             f"{location}: onnxruntime cannot load it ({error}); export it again"

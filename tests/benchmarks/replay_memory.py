@@ -35,7 +35,8 @@ from actors.env_runner import EnvRunner, EpisodeResult
 from actors.environments import VectorEnvironment
 from actors.environments.atari import AtariConfig, AtariEnvironment
 from common.codec import EncodedChunk, encode
-from common.policies.inference import InferencePolicy, Precision, hardware_has_bfloat16
+from common.networks.inputs import Precision
+from common.policies.inference import InferencePolicy, hardware_has_bfloat16
 from common.teachers import load_teacher
 from common.threads import set_threads
 from tests.benchmarks.gru_teacher import GruEnvironment, GruTeacher

@@ -37,6 +37,7 @@ from tests.deploy.ray_head import RayHead
 from tests.object_store import ObjectStore
 
 NAME = "walk"
+TOKEN = "RAY_AUTH_TOKEN"
 TIMEOUT_S = 180.0
 STEPS_AFTER_RESUME = 20_000
 ENDLESS = (
@@ -210,6 +211,7 @@ def walk_through(walk: Walk, head: RayHead, runs: str) -> None:
     walk.kill("env_runner", expect="actor/env_steps")
     walk.kill("shard", expect="learner/env_steps")
     walk.kill("learner", expect="learner/env_steps")
+    walk.at_rest()
     walk.kill("controller", expect="learner/env_steps")
     walk.kill_node()
     walk.at_rest()
@@ -255,14 +257,9 @@ def lines(directory: RunDirectory) -> list[dict[str, Any]]:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[RayHead]:
-    """Start three nodes that ask for a token; this process and all its children hold it."""
-    token = secrets.token_hex(32)
-    with RayHead(folder, token, num_cpus=0) as head:
-        os.environ |= {
-            "RAY_AUTH_MODE": "token",
-            "RAY_AUTH_TOKEN_PATH": str(head.token_file),
-            "RAY_ADDRESS": head.address,
-        }
+    """Start three nodes that ask for the token which this process and its children hold."""
+    with RayHead(folder, os.environ[TOKEN], num_cpus=0) as head:
+        os.environ["RAY_ADDRESS"] = head.address
         for _ in range(2):
             head.add_node(num_cpus=2)
         ray.init(head.address, log_to_driver=False, logging_level="ERROR")
@@ -283,6 +280,9 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Start everything, walk through, and end everything."""
+    if TOKEN not in os.environ:  # Ray looks for it when it is imported
+        held = {"RAY_AUTH_MODE": "token", TOKEN: secrets.token_hex(32)}
+        os.execve(sys.executable, [sys.executable, "-m", __spec__.name], os.environ | held)
     store = ObjectStore()
     try:
         os.environ |= {

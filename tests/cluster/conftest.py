@@ -1,4 +1,4 @@
-"""A run to start, a Ray cluster for the tests that need one, and a fake one for every mishap."""
+"""A run and commands to start, a Ray cluster for the tests that need one, and a fake one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ import pytest
 
 from cluster.session import Backend
 from tests.cartpole import write_run
+from tests.commands import Answer, Stillhouse, called
 
 if TYPE_CHECKING:
     from tests.cluster.fake_ray import FakeCluster, Ray
@@ -47,3 +48,18 @@ def cluster(tmp_path: Path, fake_ray: "Ray", monkeypatch: pytest.MonkeyPatch) ->
     from tests.cluster.fake_ray import FakeCluster
 
     return FakeCluster(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def stillhouse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Stillhouse:
+    """Return what runs a command line in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args: str | Path) -> Answer:
+        code = called(monkeypatch, *map(str, args))
+        printed = capsys.readouterr()
+        return Answer(code, printed.out, printed.err)
+
+    return call

@@ -7,52 +7,12 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol
 
 import pytest
 import torch
 
 from tests.cartpole import write_run
-from tests.commands import called
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-class Answer(NamedTuple):
-    """What a command printed and its exit code."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-class Stillhouse(Protocol):
-    """Runs a command line in the test's folder."""
-
-    def __call__(self, *args: str | Path) -> Answer: ...
-
-
-@pytest.fixture
-def stillhouse(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Stillhouse:
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args: str | Path) -> Answer:
-        code = called(monkeypatch, *map(str, args))
-        printed = capsys.readouterr()
-        return Answer(code, printed.out, printed.err)
-
-    return call
-
-
-def assert_refused(result: Answer, *words: str) -> None:
-    assert result.returncode == 2, result.stdout + result.stderr
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
-    for word in words:
-        assert word in lines[0]
+from tests.commands import ROOT, Answer, Stillhouse, assert_refused
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from common import storage
+from common import filesystems, storage
 from common.errors import ConfigError, FileMissingError, StorageError
 from common.storage import Location, Written, locate
 
@@ -228,9 +228,9 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def use_endpoint(monkeypatch: pytest.MonkeyPatch, port: int) -> None:
-    monkeypatch.setattr(storage, "S3_MAX_ATTEMPTS", 1)
-    monkeypatch.setattr(storage, "S3_CONNECT_TIMEOUT_S", 1.0)
-    monkeypatch.setattr(storage, "S3_REQUEST_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(filesystems, "S3_MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(filesystems, "S3_CONNECT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(filesystems, "S3_REQUEST_TIMEOUT_S", 1.0)
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "wrong")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")

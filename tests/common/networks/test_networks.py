@@ -68,8 +68,7 @@ def test_a_scale_folded_into_the_first_layers_scales_the_observation(spec, shape
     network = build(spec, shape, has_value).requires_grad_(False)
     observations = torch.rand(3, *shape)
     wanted = network(0.25 * observations)
-    for layer in network.first_layers():
-        layer.weight.mul_(0.25)
+    network.fold_scale(0.25)
     found = network(observations)
     torch.testing.assert_close(found, wanted)
 

@@ -2,16 +2,19 @@ import json
 import pickle
 import zipfile
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
+from cluster.config import TeacherConfig
 from common.errors import ConfigError, PolicyFileError
 from common.networks import MLPSpec
 from common.policies.policy import new_policy, save_policy
 from common.policies.spec import ObservationSpec, PolicySpec
 from common.teachers import TEACHER_FORMATS, load_teacher
 
+FILE_FORMATS = [name for name in TEACHER_FORMATS if name != "factory"]
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR" + bytes(64)
 
 
@@ -46,6 +49,11 @@ def test_an_unknown_format_lists_the_known_ones(tmp_path: Path) -> None:
         load_teacher(tmp_path / "x", format="tf")
 
 
+def test_a_recipe_can_name_every_format() -> None:
+    annotation = TeacherConfig.model_fields["format"].annotation
+    assert set(get_args(annotation)) == {"auto", *TEACHER_FORMATS}
+
+
 def test_a_missing_file(tmp_path: Path) -> None:
     assert "no such file" in refusal(tmp_path / "missing.zip")
 
@@ -54,7 +62,7 @@ def test_a_directory(tmp_path: Path) -> None:
     assert "a directory" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("format", ["auto", *TEACHER_FORMATS])
+@pytest.mark.parametrize("format", ["auto", *FILE_FORMATS])
 def test_an_empty_file(tmp_path: Path, format: str) -> None:
     path = tmp_path / "empty.safetensors"
     path.touch()
@@ -81,10 +89,10 @@ def test_a_foreign_file_is_refused_whatever_its_name(
     path.write_bytes(content)
     message = refusal(path)
     assert guess in message
-    assert "give a .safetensors file" in message
+    assert "give one of: a .safetensors file" in message
 
 
-@pytest.mark.parametrize("format", TEACHER_FORMATS)
+@pytest.mark.parametrize("format", FILE_FORMATS)
 def test_every_format_refuses_a_foreign_file_when_it_is_forced(tmp_path: Path, format: str) -> None:
     path = tmp_path / "teacher.bin"
     path.write_bytes(PNG)
