@@ -10,7 +10,7 @@ from actors.placement import SharedPlacement
 from cluster.config import RunConfig
 from common.errors import MismatchError, ResourceError
 from common.policies.policy import Policy, new_policy
-from common.policies.spec import PolicySpec
+from common.policies.spec import ActingSpec, PolicySpec
 from common.replay.rate_limiter import RateLimits
 from common.teachers import load_teacher
 from learners.teacher_search import teacher_spec
@@ -101,7 +101,7 @@ def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: Policy
         action_meanings=environment.action_meanings,
         dist=config.objective.student_dist(teacher),
         has_value=config.objective.needs_value,
-        acting=teacher.acting,
+        acting=ActingSpec(mode="sample") if config.objective.on_policy else teacher.acting,
         environment=config.env.model_dump(mode="json", exclude={"trust"}),
         provenance={"teacher": teacher.name, "distilled_by": "stillhouse", "recipe": config.name},
     )
@@ -123,6 +123,8 @@ def _untrained_teacher(config: RunConfig) -> Policy:
 
 def _check_teacher(teacher: PolicySpec, environment: EnvironmentSpec, config: RunConfig) -> None:
     name = f"teacher {teacher.name}"
+    if teacher.network.name == "lstm":
+        raise MismatchError(f"{name} has a memory (lstm); give a feed-forward teacher")
     expected, given = teacher.observation, environment.observation
     if expected.shape != given.shape or expected.dtype != given.dtype:
         raise MismatchError(

@@ -21,7 +21,7 @@ class Scores:
     teacher_footprint: Footprint
     student_footprint: Footprint
     acting: str
-    """How both acted: greedy or sampled, and ε."""
+    """How they acted: greedy or sampled, and ε."""
 
     @property
     def share(self) -> ShareInterval | None:
