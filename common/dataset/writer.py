@@ -96,13 +96,16 @@ class DatasetWriter:
             self._write()
 
     def close(self) -> Manifest:
-        """Write what still waits, and return the manifest.
+        """Write what still waits, and return the manifest; nothing is left where nothing came.
 
         Raises:
             StorageError: it cannot be written.
         """
         if self._waiting:
             self._write()
+        if not self.manifest.parts:
+            for suffix in (".safetensors", ".json"):
+                (self._location / TEACHER).with_suffix(suffix).remove()
         return self.manifest
 
     def recorded(self) -> Recorded:
