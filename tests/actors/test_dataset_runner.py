@@ -55,7 +55,7 @@ def test_the_seed_makes_the_order(folder: Path) -> None:
 
 def test_several_share_the_chunks(folder: Path) -> None:
     shares = [numbers(runner(folder, index, 3), 2 + (index == 0)) for index in range(3)]
-    assert sorted(sum(shares, [])) == TRAINING
+    assert sorted(number for share in shares for number in share) == TRAINING
     further = numbers(runner(folder, 3, 3), 3)  # one that was added has the first one's share
     assert sorted(further) == sorted(shares[0])
 

@@ -1,4 +1,4 @@
-"""Writing a dataset and reading it again, on a disk and on an S3 server; and every kind of damage."""
+"""A dataset written and read again, on a disk and on an S3 server; and every kind of damage."""
 
 import json
 import re
