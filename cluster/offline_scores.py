@@ -65,8 +65,7 @@ class OfflineScores:
             table.add_row("latency, one thread", *(f"{p.latency_ms:.3f} ms" for p in prints))
         else:
             table = self.played.table()
-        count = f"held out: {held_out.transitions:,} states"
-        table.add_row(count, "", "")
-        table.add_row("  same greedy action", "", f"{100 * held_out.greedy_agreement:.1f} %")
-        table.add_row("  KL", "", f"{held_out.kl:.3g}")
+        table.add_row("held-out agreement", "", f"{100 * held_out.greedy_agreement:.1f} %")
+        table.add_row("held-out KL", "", f"{held_out.kl:.3g}")
+        table.add_row("held-out states", "", f"{held_out.transitions:,}")
         return table

@@ -188,8 +188,10 @@ def _frames(observations: FrameObservations) -> pa.Array:
     offsets = np.concatenate([[0], stops]).astype(np.int32)
     if stops[-1] != len(planes) or not np.isin(np.diff(offsets), [1, observations.stack]).all():
         raise ValueError("the planes of a chunk must lie in the order of its rows")
-    size = planes[0].size
-    values = pa.Array.from_buffers(pa.binary(size), len(planes), [None, pa.py_buffer(planes)])
+    # Binaries of one size would be an Arrow type of their own, which pandas cannot read in lists.
+    ends = np.arange(len(planes) + 1, dtype=np.int32) * np.int32(planes[0].size)
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(planes)]
+    values = pa.Array.from_buffers(pa.binary(), len(planes), buffers)
     return pa.ListArray.from_arrays(pa.array(offsets), values)
 
 
@@ -197,10 +199,11 @@ def _observations(table: pa.Table, frames: list[int], rows: tuple[int, int]) -> 
     stack, height, width = frames
     column = _whole(table, "frames")
     values = column.flatten()
-    size = height * width
-    buffer = values.buffers()[1]
-    start = values.offset * size
-    planes = np.frombuffer(buffer, np.uint8, len(values) * size, start)
+    _, ends, data = values.buffers()
+    starts = np.frombuffer(ends, np.int32, len(values) + 1, 4 * values.offset)
+    if (np.diff(starts) != height * width).any():
+        raise ValueError(f"frames that have not {height} · {width} bytes")
+    planes = np.frombuffer(data, np.uint8, starts[-1] - starts[0], starts[0])
     lengths = pc.list_value_length(column).to_numpy()
     return FrameObservations(
         planes=planes.reshape(-1, height, width),

@@ -34,7 +34,12 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_cartpole_teacher(folder / "teacher.safetensors")
     recipe = write_recipe(folder / "recipe.toml")
     words = ["record", str(recipe), "--out", str(folder / "data"), "--local"]
-    words += ["--env-steps", str(DATA_STEPS), "--set", "behavior.teacher_epsilon=0.2"]
+    words += [
+        "--env-steps",
+        str(DATA_STEPS),
+        "--set",
+        "behavior={name='dagger', teacher_epsilon=0.2}",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["stillhouse", *words])
         with pytest.raises(SystemExit) as caught:

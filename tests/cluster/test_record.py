@@ -74,7 +74,9 @@ def assert_played_by_the_teacher(chunks: list[TrajectoryChunk], epsilon: float) 
 
 
 def test_the_teacher_plays_and_labels(tmp_path: Path) -> None:
-    config = load_config(tmp_path, "behavior.teacher_epsilon=0.3", "actors.num_env_runners=2")
+    config = load_config(
+        tmp_path, "behavior={name='teacher', teacher_epsilon=0.3}", "actors.num_env_runners=2"
+    )
     manifest, complete = recorded(config, tmp_path / "data")
     dataset = open_dataset(tmp_path / "data")
     dataset.verify()
@@ -221,7 +223,9 @@ def test_a_game_of_frames_is_recorded_as_it_was_played(tmp_path: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_recording_on_ray_is_of_the_same_kind(tmp_path: Path, ray_backend: Backend) -> None:
-    config = load_config(tmp_path, "actors.num_env_runners=2", "behavior.teacher_epsilon=0.3")
+    config = load_config(
+        tmp_path, "actors.num_env_runners=2", "behavior={name='teacher', teacher_epsilon=0.3}"
+    )
     manifest, complete = recorded(
         config, tmp_path / "data", num_transitions=4_000, backend=ray_backend
     )
