@@ -134,11 +134,13 @@ def _read(directory: RunDirectory, about: str, config: RunConfig) -> Groundwork 
 
 def _as_json(result: EvaluationResult | None) -> dict[str, Any] | None:
     """Return a result of playing without comparison, without the states."""
-    return result and {"returns": result.returns, "lengths": result.lengths}
+    return None if result is None else {"returns": result.returns, "lengths": result.lengths}
 
 
 def _from_json(tree: dict[str, Any] | None) -> EvaluationResult | None:
-    return tree and EvaluationResult(
+    if tree is None:
+        return None
+    return EvaluationResult(
         returns=tuple(tree["returns"]),
         lengths=tuple(tree["lengths"]),
         num_compared=0,

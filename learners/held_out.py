@@ -4,7 +4,7 @@ The labels are the dataset's. Notation: as in `learners.objectives.base`.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,7 @@ class HeldOut:
 
     def as_json(self) -> dict[str, float]:
         """Return the figures."""
-        names = ("transitions", "sequences", "greedy_agreement", "kl")
-        names += ("teacher_temperature", "student_temperature")
+        names = [field.name for field in fields(self) if field.name != "observations"]
         return {name: getattr(self, name) for name in names}
 
 
