@@ -2,7 +2,7 @@
 
 import math
 import sys
-from typing import Annotated
+from typing import IO, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from cluster.progress import make_reporter
 from cluster.record import check_new_dataset, recording_config
 from cluster.record import record as record_dataset
 from cluster.recording import RecordingJob
+from cluster.screen import Screen
 from common.errors import RunFailedError
 from common.storage import locate
 
@@ -44,7 +45,7 @@ def record(
         num_cpus=num_cpus_here() if address is None and not local else math.inf,
         num_gpus=num_gpus_here() if address is None else math.inf,
     )
-    reporter = make_reporter(Console())
+    reporter = make_reporter(Console(file=cast("IO[str]", Screen(sys.stdout))))
     for warning in preparation.warnings:
         reporter.say(f"note: {warning}")
     with opened_backend(address, local) as backend:

@@ -2,16 +2,15 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from cluster.cli import main
 from common.dataset import open_dataset
-from tests.cartpole import save_cartpole_teacher, write_recipe
+from tests.cartpole import write_run
+from tests.commands import called
 from tests.datasets import write_offline_recipe
 
 DATA_STEPS = 8_000
@@ -31,9 +30,7 @@ class Answer(NamedTuple):
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with a dataset that the command line recorded."""
     folder = tmp_path_factory.mktemp("recording")
-    save_cartpole_teacher(folder / "teacher.safetensors")
-    recipe = write_recipe(folder / "recipe.toml")
-    words = ["record", str(recipe), "--out", str(folder / "data"), "--local"]
+    words = ["record", str(write_run(folder)), "--out", str(folder / "data"), "--local"]
     words += [
         "--env-steps",
         str(DATA_STEPS),
@@ -41,10 +38,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "behavior={name='dagger', teacher_epsilon=0.2}",
     ]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", ["stillhouse", *words])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        assert not caught.value.code
+        assert called(patch, *words) == 0
     return folder
 
 
@@ -62,12 +56,7 @@ def stillhouse(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., Answer]:
     def call(*words: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["stillhouse", *words])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as error:
-            code = error.code or 0
+        code = called(monkeypatch, *words)
         printed = capsys.readouterr()
         return Answer(code, printed.out, printed.err)
 
@@ -208,8 +197,7 @@ def test_check_finds_what_is_wrong(
 def test_without_a_dataset_a_student_must_play(
     folder: Path, stillhouse: Callable[..., Answer]
 ) -> None:
-    save_cartpole_teacher(folder / "teacher.safetensors")
-    write_recipe(folder / "recipe.toml")
+    write_run(folder)
     answer = stillhouse("check", "recipe.toml", *PLAY_NOTHING)
     assert (answer.code, "evaluation.play" in answer.error) == (2, True)
 
@@ -217,8 +205,7 @@ def test_without_a_dataset_a_student_must_play(
 def test_record_refuses_what_it_cannot_record(
     folder: Path, stillhouse: Callable[..., Answer]
 ) -> None:
-    save_cartpole_teacher(folder / "teacher.safetensors")
-    write_recipe(folder / "recipe.toml")
+    write_run(folder)
     for words, says in (
         (("offline.toml", "--out", "new"), "[dataset]"),
         (("recipe.toml", "--out", "data"), "--out"),
@@ -233,8 +220,7 @@ def test_record_refuses_what_it_cannot_record(
 def test_a_dataset_may_lie_on_an_object_store(
     folder: Path, bucket: str, stillhouse: Callable[..., Answer]
 ) -> None:
-    save_cartpole_teacher(folder / "teacher.safetensors")
-    write_recipe(folder / "recipe.toml")
+    write_run(folder)
     place = f"{bucket}/data"
     words = ("--out", place, "--env-steps", "2000", "--local")
     assert stillhouse("record", "recipe.toml", *words).code == 0
