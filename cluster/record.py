@@ -81,6 +81,7 @@ def record(job: RecordingJob, backend: Backend, reporter: Reporter) -> tuple[Man
                 enough = done >= job.num_transitions
                 speed = done / max(1e-9, time.monotonic() - started)
                 text = f"{done:,} of {job.num_transitions:,} transitions, {speed:,.0f}/s"
+                text += f", {snapshot.recorded.num_bytes / 1e6:.1f} MB written"
                 if returns:
                     text += f", mean return {np.mean(returns):.1f}"
                 if snapshot.restarts:

@@ -3,7 +3,7 @@
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from common.config import StrictModel
 from common.dataset.table import FORMAT, VERSION
@@ -12,6 +12,9 @@ from common.storage import Location
 
 NAME = "dataset.json"
 TEACHER = "teacher.safetensors"
+
+_SUMS = ("chunks", "rows", "transitions", "episodes", "num_bytes")
+"""What a manifest tells of all parts together."""
 
 
 class Part(StrictModel):
@@ -57,10 +60,19 @@ class Manifest(StrictModel):
     num_bytes: int = 0
     parts: tuple[Part, ...] = ()
 
+    @model_validator(mode="after")
+    def _sums(self) -> "Manifest":
+        for name in _SUMS:
+            if (told := getattr(self, name)) != (found := self._sum(name)):
+                raise ValueError(f"{name} = {told}, and its parts have {found}")
+        return self
+
+    def _sum(self, name: str) -> int:
+        return sum(getattr(part, name) for part in self.parts)
+
     def with_part(self, part: Part) -> "Manifest":
         """Return the same with one part more."""
-        names = ("chunks", "rows", "transitions", "episodes", "num_bytes")
-        sums = {name: getattr(self, name) + getattr(part, name) for name in names}
+        sums = {name: getattr(self, name) + getattr(part, name) for name in _SUMS}
         return self.model_copy(update={"parts": (*self.parts, part), **sums})
 
 

@@ -18,6 +18,9 @@ from common.trajectory import TrajectoryChunk
 SPLIT_SEED = 7
 """Which chunks are held out depends on the dataset alone: every student is scored on the same."""
 
+OPEN_PARTS = 64
+"""Parts that are kept open; the one not asked for the longest is closed."""
+
 _FOREIGN = (pa.ArrowException, LookupError, OSError, TypeError, ValueError)
 """What bytes that are no part can raise on their way through Parquet, JSON and NumPy."""
 
@@ -129,10 +132,14 @@ class Dataset:
             self._files.popitem()[1].close(force=True)
 
     def _file(self, index: int) -> Any:
-        if index not in self._files:
+        file = self._files.pop(index, None)
+        if file is None:
             location = self.location / self.manifest.parts[index].path
-            self._files[index] = pq.ParquetFile(location.open())
-        return self._files[index]
+            file = pq.ParquetFile(location.open())
+        self._files[index] = file  # now the one that was asked for last
+        if len(self._files) > OPEN_PARTS:
+            self._files.pop(next(iter(self._files))).close(force=True)
+        return file
 
     def _damaged(self, part: Part, reason: str) -> DatasetError:
         return DatasetError(

@@ -36,7 +36,6 @@ class Recorded:
     """Those that wait for their part included."""
     num_bytes: int
     """Of the parts that are written."""
-    parts: int
 
 
 class DatasetWriter:
@@ -110,11 +109,7 @@ class DatasetWriter:
 
     def recorded(self) -> Recorded:
         """Return the counters."""
-        return Recorded(
-            transitions=self._transitions,
-            num_bytes=self.manifest.num_bytes,
-            parts=len(self.manifest.parts),
-        )
+        return Recorded(transitions=self._transitions, num_bytes=self.manifest.num_bytes)
 
     def _write(self) -> None:
         """Write a part and the manifest that names it."""

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from common.codec import encode
-from common.dataset import Dataset, open_dataset
+from common.dataset import Dataset, open_dataset, reader
 from common.errors import ConfigError, DatasetError
 from common.storage import Location, locate
 from tests.builders import make_policy
@@ -201,6 +201,7 @@ def other_number_of_rows(folder: Path) -> None:
         (manifest_with(format="other"), "not a dataset"),
         (manifest_with(version=2), "version 2.*reads version 1"),
         (manifest_with(rows="many"), "rows"),
+        (manifest_with(chunks=9), "chunks = 9, and its parts have 8"),
         (manifest_with(surprise=1), "surprise"),
         (manifest_with(parts=[{"path": "../../etc/passwd"}]), "parts.0.path"),
         (manifest_with(parts=[], chunks=0, rows=0, transitions=0), "empty"),
@@ -225,6 +226,16 @@ def test_damage_is_found_in_one_line(
         open_dataset(folder).verify()
     assert re.search(says, str(caught.value))
     assert len(str(caught.value).splitlines()) == 1
+
+
+def test_few_parts_are_open_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "OPEN_PARTS", 2)
+    chunks = write_dataset(tmp_path, 8, part_transitions=1)
+    dataset = open_dataset(tmp_path)
+    dataset.verify()
+    for number in (0, 7, 3, 0, 5, 7):
+        assert_same(dataset.read(number), chunks[number])
+        assert len(dataset._files) <= 2
 
 
 def test_what_breaks_later_is_one_line_too(tmp_path: Path) -> None:
