@@ -201,7 +201,7 @@ def bench(
     # Any temperature costs the same, and no score is taken here.
     config = config.model_copy(update={"objective": config.objective.with_temperature(1.0)})
     preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=num_gpus_here())
-    if preparation.teacher is None:
+    if preparation.teacher is None or config.dataset is not None:
         raise ConfigError(f"{recipe}: bench needs a [teacher] with a path")
     from cluster.bench.rounds import run_bench
     from cluster.ray_backend import RayBackend

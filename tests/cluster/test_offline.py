@@ -229,6 +229,11 @@ def test_a_dataset_may_lie_on_an_object_store(
     assert answer.code == 0, answer.error + answer.out
 
 
+def test_bench_needs_an_environment(folder: Path, stillhouse: Callable[..., Answer]) -> None:
+    answer = stillhouse("bench", "--recipe", "offline.toml", "--parts-only")
+    assert (answer.code, "[teacher]" in answer.error) == (2, True)
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_readers_on_ray_share_a_dataset(folder: Path, stillhouse: Callable[..., Answer]) -> None:
