@@ -228,7 +228,6 @@ def _with_absolute_paths(tree: Tree, base: Path) -> Tree:
         table = tree.get(key)
         if not isinstance(table, dict) or not isinstance(table.get("path"), str):
             continue
-        is_path = "://" not in table["path"] and not names_factory(table["path"])
-        if is_path or (key == "dataset" and "://" not in table["path"]):
+        if "://" not in table["path"] and not names_factory(table["path"]):
             tree = tree | {key: table | {"path": str((base / table["path"]).resolve())}}
     return tree

@@ -18,6 +18,8 @@ class DatasetConfig(StrictModel):
     path: str
     """A folder that `stillhouse record` wrote; in a recipe, relative to the recipe's folder. Or a
     URI."""
+    trust: bool = False
+    """Whether its teacher may hold a program that could do more than compute."""
     holdout: float = Field(default=0.05, gt=0, lt=1)
     """Share of the sequences that the student never learns from and is scored on."""
 

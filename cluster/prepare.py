@@ -53,7 +53,7 @@ def prepare(
     if (dataset := open_checked(config)) is not None:
         environment = recorded_spaces(dataset)
         config, warnings = decide_play(config, environment, dataset.manifest.environment)
-        teacher = dataset.teacher()
+        teacher = dataset.teacher(trust=config.dataset is not None and config.dataset.trust)
         _check_teacher(teacher.spec, environment, config)
     else:
         env = make_environment(config.env, num_envs=1)

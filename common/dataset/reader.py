@@ -83,13 +83,16 @@ class Dataset:
                 f"tells whether it is damaged"
             ) from None
 
-    def teacher(self) -> Policy:
+    def teacher(self, *, trust: bool = False) -> Policy:
         """Read the teacher.
 
+        Args:
+            trust: whether it may hold a program that could do more than compute.
+
         Raises:
-            PolicyFileError: its files are missing or damaged.
+            PolicyFileError: its files are missing, damaged, or not to be trusted.
         """
-        return load_policy(self.location / TEACHER)
+        return load_policy(self.location / TEACHER, trust=trust)
 
     def verify(self) -> None:
         """Read all files through.
