@@ -115,9 +115,9 @@ def read_manifest(location: Location) -> Manifest:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise DatasetError(
-            f"{location / NAME}: damaged ({where}: {first['msg']}); record again"
-        ) from None
+        reason = first["msg"].removeprefix("Value error, ")
+        problem = f"{where}: {reason}" if where else reason
+        raise DatasetError(f"{location / NAME}: damaged ({problem}); record again") from None
     if not manifest.transitions:
         raise DatasetError(f"{location}: the dataset is empty; record again")
     return manifest

@@ -22,6 +22,9 @@ from tests.datasets import NUM_ENVS, NUM_STEPS, make_chunks, start_writer, write
 PART = "task=toy%2Ftask/part-00000.parquet"
 
 
+NOTHING = dict.fromkeys(("chunks", "rows", "transitions", "episodes", "num_bytes"), 0)
+
+
 @pytest.fixture(params=["disk", "s3"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
     if request.param == "disk":
@@ -168,6 +171,7 @@ def resealed(folder: Path, path: Path) -> None:
     shutil.copy(path, folder / PART)
     written = locate(folder / PART).checksum()
     tree = json.loads((folder / "dataset.json").read_text())
+    tree["num_bytes"] += written.num_bytes - tree["parts"][0]["num_bytes"]
     tree["parts"][0] |= {"num_bytes": written.num_bytes, "sha256": written.sha256}
     (folder / "dataset.json").write_text(json.dumps(tree))
 
@@ -204,7 +208,7 @@ def other_number_of_rows(folder: Path) -> None:
         (manifest_with(chunks=9), "chunks = 9, and its parts have 8"),
         (manifest_with(surprise=1), "surprise"),
         (manifest_with(parts=[{"path": "../../etc/passwd"}]), "parts.0.path"),
-        (manifest_with(parts=[], chunks=0, rows=0, transitions=0), "empty"),
+        (manifest_with(parts=[], **NOTHING), "empty"),
         (flipped, "part-00000.parquet: damaged.*checksum"),
         (cut, "part-00000.parquet: damaged.*checksum"),
         (without(PART), "part-00000.parquet: missing"),
