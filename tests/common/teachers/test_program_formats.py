@@ -163,8 +163,8 @@ FRAMES = torchscript_bytes(Frames())
         (onnx_bytes(value="q_values"), {"num_actions": 3}, "says num_actions = 3"),
         (
             onnx_bytes(),
-            {"dist": "gaussian", "action_box": {"low": [-1], "high": [1]}},
-            "says dist = 'gaussian' of vectors of 1 within -1 to 1",
+            {"dist": "gaussian", "action_box": {"low": [-1, -1], "high": [1, 1]}},
+            "says dist = 'gaussian' of vectors of 2 within -1 to 1",
         ),
         (onnx_bytes(), {"observation": {"shape": [5]}}, "takes observations of shape (4,)"),
         (onnx_bytes(), sidecar(outputs={"dist_inputs": "pi"}), "no output 'pi' of shape [B, A]"),

@@ -159,7 +159,7 @@ def test_td3_is_deterministic(tmp_path: Path, algorithm: str) -> None:
         (ppo(torch.zeros(5, 2)), {}, "log_std of shape (5, 2) is not supported"),
         (ppo(torch.zeros(6, 2)), {"policy_kwargs": {"use_expln": True}}, "use_expln"),
         (sac(actor__mu=(3, 6), actor__log_std=(3, 6)), {}, "3 means for actions that are vectors"),
-        (sac(actor__log_std=(2, 6)), {}, "tensor actor.mu.weight is missing"),
+        (sac(actor__log_std=(2, 6)), {}, "tensor actor.mu.bias is missing"),
         (
             sac(actor__mu__0=(2, 6)) | {"actor.log_std": torch.zeros(6, 2)},
             {"policy_kwargs": {"clip_mean": "?"}},
