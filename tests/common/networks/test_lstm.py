@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from common.errors import MismatchError
@@ -29,6 +30,12 @@ def network_of(torso: str, *, has_value: bool = True) -> LSTM:
     )
     network.initialise()
     return network.requires_grad_(False)
+
+
+@pytest.mark.parametrize("torso", [{"gsde": {}}, {"value_hidden": (4,)}])
+def test_a_torso_has_no_heads(torso: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="are of heads; a torso has none"):
+        LSTMSpec.model_validate({"torso": {"name": "mlp"} | torso})
 
 
 def steps_of(starts: torch.Tensor, burn_in: int = 0) -> Steps:
