@@ -19,6 +19,7 @@ from common.policies.acting import ActingPolicy
 from common.policies.actions import Actions, Drawn, draw_actions, empty_actions
 from common.policies.box import BoxActions
 from common.policies.inference import InferencePolicy
+from common.policies.remembering import RememberingPolicy
 from common.policies.spec import PolicySpec
 from common.trajectory import STUDENT, TEACHER, ChunkId, TrajectoryChunk, VectorObservations
 from common.weights import PolicyWeights
@@ -77,6 +78,7 @@ class EnvRunner:
         self._teacher = teacher
         self._labelling = make_labelling(teacher, labels=labels)
         self._student = student
+        self._playing_student = RememberingPolicy(student, env.num_envs)
         self._behavior = behavior
         self._unroll_length = unroll_length
         self._total_env_steps = total_env_steps
@@ -169,6 +171,7 @@ class EnvRunner:
             self._acting[starting] = np.where(by_teacher, TEACHER, STUDENT)
             self._by_teacher = np.flatnonzero(self._acting == TEACHER)
             self._by_student = np.flatnonzero(self._acting == STUDENT)
+            self._playing_student.forget(starting)
 
     def _act(self, t: int) -> Drawn:
         """Draw the actions of row t."""
@@ -178,7 +181,8 @@ class EnvRunner:
             return self._draw(self._teacher.spec, outputs, epsilons[0])
         everywhere = not self._by_teacher.size
         seen = self._observations if everywhere else self._observations[self._by_student]
-        own = self._draw(self._student.spec, self._student(seen).dist_inputs, epsilons[1])
+        said = self._playing_student(seen, self._by_student)
+        own = self._draw(self._student.spec, said.dist_inputs, epsilons[1])
         if everywhere:
             return own
         actions = empty_actions(self._env.spec.action_box, self._acting.size)

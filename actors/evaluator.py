@@ -13,6 +13,7 @@ import numpy.typing as npt
 from actors.environments import VectorEnvironment
 from common.policies.actions import draw_actions, mean_actions, random_actions
 from common.policies.inference import InferencePolicy, PolicyOutputs
+from common.policies.remembering import RememberingPolicy
 from common.policies.spec import ActingSpec, PolicySpec
 
 
@@ -69,28 +70,33 @@ def evaluate(
     returns: list[float] = []
     lengths: list[int] = []
     comparison = _Comparison()
+    player = None if policy is None else RememberingPolicy(policy, env.num_envs)
+    other = None if reference is None else RememberingPolicy(reference, env.num_envs)
     reservoir = _Reservoir(num_observations, rng.spawn(1)[0])
     while (count < quota).any() and not should_stop():
         live = (count < quota) & ~ended
-        if policy is None:
+        if player is None:
             actions = random_actions(
                 num_actions=space.num_actions, box=space.action_box, count=env.num_envs, rng=rng
             )
         else:
-            outputs = policy(observations)
+            outputs = player(observations)
             actions = draw_actions(
-                policy.spec,
+                player.spec,
                 outputs.dist_inputs,
                 mode=acting.mode,
                 epsilon=acting.epsilon,
                 rng=rng,
             ).actions
-            if reference is not None and live.any():
-                comparison.add(policy.spec, outputs, reference, observations, live)
+            if other is not None and live.any():
+                comparison.add(player.spec, outputs, other, observations, live)
         reservoir.add(observations[live])
         result = env.step(actions)
         totals += result.rewards
         steps += ~ended
+        for remembering in (player, other):
+            if remembering is not None:
+                remembering.forget(ended)  # whose next episode has just started
         ended = result.terminated | result.truncated
         for index in np.flatnonzero(ended):
             if count[index] < quota:
@@ -152,12 +158,12 @@ class _Comparison:
         self,
         spec: PolicySpec,
         outputs: PolicyOutputs,
-        reference: InferencePolicy,
+        reference: RememberingPolicy,
         observations: npt.NDArray[np.uint8 | np.float32],
         live: npt.NDArray[np.bool_],
     ) -> None:
         """Compare the rows that are `live`."""
-        other = reference(observations[live])
+        other = reference(observations[live], np.flatnonzero(live))
         mine = outputs.dist_inputs[live]
         self.states += len(mine)
         if spec.action_box is None:

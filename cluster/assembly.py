@@ -5,11 +5,14 @@ from collections.abc import Callable
 import torch
 
 from actors.collector import Collector
+from actors.dataset_runner import DatasetRunner
 from actors.env_runner import EnvRunner
 from actors.environments import make_environment
 from actors.evaluator import EvaluationResult, evaluate
 from cluster.config import RunConfig
+from cluster.dataset_config import DatasetConfig
 from common.codec import EncodedChunk
+from common.dataset import open_dataset
 from common.networks.inputs import Layout, Precision
 from common.policies.acting import ActingPolicy
 from common.policies.inference import CPU, InferencePolicy, Inputs
@@ -41,28 +44,65 @@ def build_collector(
     insert: Callable[[EncodedChunk], object],
     start_env_steps: int = 0,
 ) -> Collector:
-    """Build an env runner and its loop.
+    """Build an env runner and its loop; from a dataset, what stands in its place.
 
     `start_env_steps` are the transitions that the run had when this session started: a resumed run
     goes on with seeds that it has not used before.
     """
     actors = config.actors
+    if config.dataset is not None:
+        return Collector(
+            build_dataset_runner(
+                config,
+                config.dataset,
+                runner_id=runner_id,
+                incarnation=incarnation,
+                start_env_steps=start_env_steps,
+            ),
+            pull=pull,
+            insert=insert,
+            runner_id=runner_id,
+            incarnation=incarnation,
+        )
     inputs = teacher.shared_inputs() if isinstance(teacher, InferencePolicy) else None
     runner = EnvRunner(
         make_environment(config.env, num_envs=actors.num_envs_per_runner),
         teacher=teacher,
-        student=build_inference(config, student, inputs=inputs),
+        student=build_inference(
+            config, student, inputs=inputs, task=config.task_name if student.spec.heads else None
+        ),
         behavior=config.behavior,
         unroll_length=actors.unroll_length,
         total_env_steps=config.total_env_steps,
         runner_id=runner_id,
         incarnation=incarnation,
-        task_id=config.env.id,
+        task_id=config.task_name,
         seed=config.seed,
         start_env_steps=start_env_steps,
         labels=actors.labels_chunks,
     )
     return Collector(runner, pull=pull, insert=insert, runner_id=runner_id, incarnation=incarnation)
+
+
+def build_dataset_runner(
+    config: RunConfig,
+    recorded: DatasetConfig,
+    *,
+    runner_id: int,
+    incarnation: int,
+    start_env_steps: int,
+) -> DatasetRunner:
+    """Build what reads an env runner's share of the dataset."""
+    dataset = open_dataset(recorded.path)
+    return DatasetRunner(
+        dataset,
+        dataset.split(recorded.holdout).training,
+        runner_id=runner_id,
+        num_runners=config.actors.num_env_runners,
+        incarnation=incarnation,
+        seed=config.seed,
+        start_env_steps=start_env_steps,
+    )
 
 
 def build_inference(
@@ -72,6 +112,7 @@ def build_inference(
     device: torch.device = CPU,
     refine_below: float = 0.0,
     inputs: Inputs | None = None,
+    task: str | None = None,
 ) -> InferencePolicy:
     """Build a policy as the recipe's `[actors]` says that policies compute.
 
@@ -87,6 +128,7 @@ def build_inference(
         refine_below=refine_below,
         inputs=inputs,
         device=device,
+        task=task,
     )
 
 
@@ -129,7 +171,7 @@ def build_saved_replay(
 def build_learner(
     config: RunConfig,
     student: Policy,
-    teacher_dist: DistKind,
+    teacher_dists: tuple[DistKind, ...],
     ranks: Ranks = ALONE,
     teacher: Policy | None = None,
 ) -> Learner:
@@ -139,7 +181,7 @@ def build_learner(
     """
     return Learner(
         student=student,
-        teacher_dist=teacher_dist,
+        teacher_dists=teacher_dists,
         objective=config.objective,
         config=config.learner,
         window_capacity=config.replay.window_size() // ranks.size,
@@ -156,7 +198,7 @@ def build_trainer(
     config: RunConfig,
     *,
     student: Policy,
-    teacher_dist: DistKind,
+    teacher_dists: tuple[DistKind, ...],
     feed: Feed,
     publish: Callable[[PolicyWeights], object],
     checkpoints: Named,
@@ -166,7 +208,7 @@ def build_trainer(
 ) -> Trainer:
     """Build the learner, or one of its ranks, and its loop; for `teacher` see `build_learner`."""
     return Trainer(
-        build_learner(config, student, teacher_dist, ranks, teacher),
+        build_learner(config, student, teacher_dists, ranks, teacher),
         feed,
         publish=publish,
         config=config.learner,

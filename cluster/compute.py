@@ -203,7 +203,7 @@ def _resolve_learner(
         return learner
     candidates = training_forms(learner, student)
     question = ["training", _shape(student), learner.rank_batch_size, learner.precision]
-    question += [learner.num_gpus > 0, list(candidates)]
+    question += [learner.num_gpus > 0, list(candidates), learner.sequence_length]
     if config.objective.needs_features:
         question.append(_shape(teacher))
     seconds = remembered(
@@ -227,7 +227,9 @@ def _time_training(
         return dict.fromkeys(candidates, 1.0)
     largest = (_MICRO_BATCHES_GPU if config.learner.num_gpus > 0 else _MICRO_BATCHES_CPU)[-1]
     batch_size = min(config.learner.rank_batch_size, largest)
-    chunk = _chunk(observations[:_WINDOW], teacher)
+    length = config.learner.sequence_length
+    batch_size = max(length, batch_size - batch_size % length)
+    chunk = _chunk(observations[:_WINDOW], teacher, length)
     steps: dict[str, Callable[[], object]] = {}
     for name, candidate in candidates.items():
         changes: dict[str, StrictModel] = {}
@@ -235,7 +237,7 @@ def _time_training(
         changes["replay"] = config.replay.model_copy(update={"window": 2 * _WINDOW * _STACK_ROOM})
         trained = policy_from_bytes(*policy_to_bytes(student))
         learner = build_learner(
-            config.model_copy(update=changes), trained, teacher.spec.dist, teacher=teacher
+            config.model_copy(update=changes), trained, (teacher.spec.dist,), teacher=teacher
         )
         learner.receive(FeedItem(granted=0, chunks=[chunk]))
         steps[name] = learner.step
@@ -253,8 +255,9 @@ def training_forms(learner: LearnerConfig, student: Policy) -> dict[str, Learner
         sizes = [learner.micro_batch_size]
     elif frames:
         usual = _MICRO_BATCHES_GPU if learner.num_gpus > 0 else _MICRO_BATCHES_CPU
-        sizes = [size for size in usual if size < batch_size]
-        sizes += [batch_size] if batch_size <= usual[-1] else []
+        length = learner.sequence_length
+        sizes = [size for size in usual if size < batch_size and size % length == 0]
+        sizes += [batch_size] if batch_size <= usual[-1] or not sizes else []
     layouts = student.network.layouts() if learner.layout == "auto" else (learner.layout,)
     return {
         f"micro-batches of {size}, layout {layout}": learner.model_copy(
@@ -265,10 +268,12 @@ def training_forms(learner: LearnerConfig, student: Policy) -> dict[str, Learner
     }
 
 
-def _chunk(observations: Observations, teacher: Policy) -> TrajectoryChunk:
-    """Return observations as transitions of one step, labelled with nothing in particular."""
+def _chunk(observations: Observations, teacher: Policy, num_steps: int) -> TrajectoryChunk:
+    """Return observations as transitions, labelled with nothing in particular."""
+    num_envs = -(-len(observations) // num_steps)
+    rows = (num_steps, num_envs)
+    observations = np.resize(observations, (num_steps * num_envs, *observations.shape[1:]))
     count, stack, height, width = observations.shape
-    rows = (1, count)
     frames = FrameObservations(
         planes=observations.reshape(count * stack, height, width).astype(np.uint8, copy=False),
         last_plane=(np.arange(count, dtype=np.int32) * stack + stack - 1).reshape(rows),

@@ -15,6 +15,8 @@ from actors.behavior import BehaviorConfig, Dagger
 from actors.config import ActorsConfig, EvaluationConfig
 from actors.environments import EnvConfig
 from actors.placement import SharedPlacement
+from cluster.dataset_config import DatasetConfig, check_tables, with_dataset
+from cluster.objective_checks import check_memory, check_on_policy, check_over_time
 from cluster.task_config import OF_TASKS, TaskConfig, TeacherConfig, check_tasks, with_first_task
 from common.config import StrictModel, Tree, apply_overrides, read_toml, validate
 from common.credentials import refuse_credentials
@@ -80,6 +82,8 @@ class RunConfig(StrictModel):
     """Of a student of several; `env` and `teacher` are the first one's then."""
     teach: TeachConfig | None = None
     """Trains the teacher first, where `[teacher]` names no file."""
+    dataset: DatasetConfig | None = None
+    """Distils from a recording, which has its teacher in it; `[env]` may be left out then."""
     student: StudentConfig
     behavior: BehaviorConfig = Dagger()
     objective: ObjectiveConfig
@@ -110,11 +114,13 @@ class RunConfig(StrictModel):
 
     @model_validator(mode="after")
     def _one_teacher(self) -> "RunConfig":
-        if (self.teacher is None) == (self.teach is None):
+        given = [key for key in ("teacher", "teach", "dataset") if getattr(self, key) is not None]
+        if len(given) != 1:
             raise ValueError(
-                "teacher: give either [teacher] with a path or [teach] to train one, not "
-                + ("neither" if self.teacher is None else "both")
+                "teacher: give either [teacher] with a path, or [teach] to train one, or "
+                f"[dataset] with one in it, not {('neither', '', 'both', 'all')[len(given)]}"
             )
+        check_tables(self)
         if self.teach is not None and self.env.family != "gymnasium":
             raise ValueError("teach: training a teacher needs env.family = 'gymnasium'")
         if self.replay.num_shards > self.actors.num_env_runners:
@@ -133,6 +139,12 @@ class RunConfig(StrictModel):
             raise ValueError(
                 f"actors.inference.num_actors = {shared.num_actors}: more than the {runners} env "
                 f"runners that could ask them"
+            )
+        if self.actors.unroll_length % self.learner.sequence_length:
+            raise ValueError(
+                f"learner.sequence_length = {self.learner.sequence_length}: must divide "
+                f"actors.unroll_length = {self.actors.unroll_length}, because a sequence lies "
+                f"within one chunk"
             )
         ranks = self.learner.num_ranks
         if self.replay.num_shards % ranks:
@@ -157,6 +169,19 @@ class RunConfig(StrictModel):
                 f"actors.unroll_length x actors.num_envs_per_runner = {self.actors.chunk_size}"
                 + (f" for each of {ranks} ranks" if ranks > 1 else "")
             )
+        return self
+
+    @model_validator(mode="after")
+    def _terms_get_what_they_need(self) -> "RunConfig":
+        check_over_time(self.objective, self.learner)
+        check_memory(self.student.network, self.learner)
+        check_on_policy(
+            self.objective,
+            behavior=self.behavior,
+            actors=self.actors,
+            replay=self.replay,
+            learner=self.learner,
+        )
         return self
 
     @model_validator(mode="after")
@@ -224,9 +249,9 @@ def load_recipe(path: Named, overrides: list[str]) -> RunConfig:
     """
     location = locate(path)
     folder = Path(location.path).parent if location.is_local else Path.cwd()
-    tree = _with_absolute_teacher(_without_credentials(read_toml(location)), folder)
+    tree = _with_absolute_paths(_without_credentials(read_toml(location)), folder)
     tree = _without_credentials(apply_overrides(tree, overrides))
-    tree = _with_absolute_teacher(tree, Path.cwd())
+    tree = with_dataset(_with_absolute_paths(tree, Path.cwd()))
     return validate(RunConfig, tree, str(location))
 
 
@@ -235,16 +260,16 @@ def _without_credentials(tree: Tree) -> Tree:
     return tree
 
 
-def _with_absolute_teacher(tree: Tree, base: Path) -> Tree:
+def _with_absolute_paths(tree: Tree, base: Path) -> Tree:
     if isinstance(tasks := tree.get("tasks"), list):
-        changed = [
-            _with_absolute_teacher(task, base) if isinstance(task, dict) else task
-            for task in tasks
+        whole = [
+            _with_absolute_paths(task, base) if isinstance(task, dict) else task for task in tasks
         ]
-        tree = tree | {"tasks": changed}
-    teacher = tree.get("teacher")
-    if not isinstance(teacher, dict) or not isinstance(teacher.get("path"), str):
-        return tree
-    if "://" in teacher["path"] or names_factory(teacher["path"]):
-        return tree
-    return tree | {"teacher": teacher | {"path": str((base / teacher["path"]).resolve())}}
+        tree = tree | {"tasks": whole}
+    for key in ("teacher", "dataset"):
+        table = tree.get(key)
+        if not isinstance(table, dict) or not isinstance(table.get("path"), str):
+            continue
+        if "://" not in table["path"] and not names_factory(table["path"]):
+            tree = tree | {key: table | {"path": str((base / table["path"]).resolve())}}
+    return tree

@@ -1,6 +1,7 @@
 """The controller: a run from recipe to delivered student.
 
-    teach (where the recipe says so) → baseline: teacher and random policy play
+    teach (where the recipe says so) → baseline: teacher and random policy play (where no dataset
+      takes the place of the env runners)
       → distil: a `Session` runs the main road, polled here about once a second
       → evaluate the student → export, footprint, table, evaluation.json
 
@@ -18,20 +19,24 @@ from cluster.board import Wanted
 from cluster.config import RunConfig
 from cluster.control import Control
 from cluster.delivery import Delivery
-from cluster.evaluation import evaluate_student
+from cluster.evaluation import judge_student
 from cluster.groundwork import Groundwork, lay_groundwork
 from cluster.interrupt import deferred_interrupt
 from cluster.monitor import Monitor
-from cluster.prepare import Preparation, new_student
+from cluster.prepare import Preparation
 from cluster.progress import Reporter, describe
 from cluster.run_directory import RunDirectory, write_json
 from cluster.run_log import RunLog
-from cluster.scoring import Scores
+from cluster.scaling import fewest_env_runners
+from cluster.scoring import Verdict
 from cluster.session import Backend, Session, Snapshot
 from cluster.spool import Spool
+from cluster.task_scores import TaskScores
 from cluster.telemetry import Metrics
 from common.errors import RunFailedError
 from common.policies.policy import Policy, save_policy
+from common.policies.tasks import policy_of_task
+from common.storage import Location
 from learners.export import ExportCheck, export_onnx, verify_onnx
 
 MIN_EXPORT_AGREEMENT = 0.999
@@ -95,13 +100,13 @@ class Controller:
     def _run(self) -> Outcome:
         config = self._config
         self._control.report(
-            total_env_steps=config.total_env_steps, min_env_runners=config.replay.num_shards
+            total_env_steps=config.total_env_steps, min_env_runners=fewest_env_runners(config)
         )
         for warning in self._preparation.warnings:
             self._reporter.say(f"note: {warning}")
         teacher = self._preparation.teacher or self._teach()
         # What depends on the teacher's kind can only be checked now where it was just trained.
-        new_student(self._config, self._preparation.environment, teacher.spec)
+        self._preparation.new_student(teacher)
         self._control.report(phase="baseline")
         groundwork = lay_groundwork(
             self._preparation, self._directory, self._backend, teacher, self._reporter
@@ -127,7 +132,7 @@ class Controller:
 
     def _distil(self, teacher: Policy, groundwork: Groundwork) -> Policy | None:
         """Return the student, or None where the user stopped the run (it is saved then)."""
-        preparation = self._preparation.with_config(groundwork.config)
+        preparation = groundwork.resolved(self._preparation)
         monitor = Monitor(
             preparation,
             self._spool,
@@ -135,6 +140,7 @@ class Controller:
             self._backend.exporter(groundwork.config),
             teacher_return=groundwork.teacher_return,
             random_return=groundwork.random_return,
+            tasks=groundwork.task_returns(),
         )
         with deferred_interrupt() as interrupt, closing(self._reporter):
             self._control.report(phase="distilling")
@@ -209,25 +215,27 @@ class Controller:
         student: Policy,
         groundwork: Groundwork,
     ) -> dict[str, Any]:
-        self._reporter.say(f"student plays {self._config.evaluation.num_episodes} episodes")
-        scores = evaluate_student(
-            self._config,
+        if self._config.evaluation.play is not False:
+            self._reporter.say(f"student plays {self._config.evaluation.num_episodes} episodes")
+        scores = judge_student(
+            groundwork.resolved(self._preparation),
             self._backend,
             teacher,
             student,
             random_result=groundwork.random,
             teacher_result=groundwork.teacher,
+            baselines=[(part.random, part.teacher) for part in groundwork.parts],
         )
         evaluation = scores.as_json()
-        agreement = None
+        exported: dict[Location, ExportCheck] = {}
         with self._delivery.attempt():
-            agreement = self._export(student, scores, evaluation)
+            exported = self._export(student, scores, evaluation)
         with self._delivery.attempt():
             write_json(self._directory.evaluation, evaluation)
         self._reporter.show(scores.table())
         self._check_delivery()
-        if agreement is not None:
-            self._require_agreement(agreement)
+        for path, check in exported.items():
+            self._require_agreement(path, check)
         self._require(scores)
         return evaluation
 
@@ -236,12 +244,27 @@ class Controller:
         self._delivery.note(self._spool.flush())
         self._delivery.check(self._directory.path)
 
-    def _export(self, student: Policy, scores: Scores, evaluation: dict[str, Any]) -> ExportCheck:
-        """Write the student as ONNX, run the file, and add what it is like to the evaluation."""
-        export_onnx(student, self._directory.onnx)
-        check = verify_onnx(self._directory.onnx, student, scores.student.observations)
+    def _export(
+        self, student: Policy, scores: Verdict, evaluation: dict[str, Any]
+    ) -> dict[Location, ExportCheck]:
+        """Write the student as ONNX, of several tasks a file a task."""
+        if not isinstance(scores, TaskScores):
+            path = self._directory.onnx
+            return {path: self._export_to(path, student, scores, evaluation)}
+        exported = {}
+        for own in scores.tasks:
+            path, policy = self._directory.of_task(own.task).onnx, policy_of_task(student, own.task)
+            exported[path] = self._export_to(path, policy, own, evaluation["tasks"][own.task])
+        return exported
+
+    def _export_to(
+        self, path: Location, student: Policy, scores: Verdict, evaluation: dict[str, Any]
+    ) -> ExportCheck:
+        """Write a file, run it, and add what it is like to the evaluation."""
+        export_onnx(student, path)
+        check = verify_onnx(path, student, scores.observations)
         evaluation["onnx"] = {
-            "bytes": self._directory.onnx.num_bytes(),
+            "bytes": path.num_bytes(),
             "greedy_agreement": check.greedy_agreement,
             "action_error": check.action_error,
             "observations": check.observations,
@@ -249,7 +272,7 @@ class Controller:
         }
         return check
 
-    def _require_agreement(self, check: ExportCheck) -> None:
+    def _require_agreement(self, path: Location, check: ExportCheck) -> None:
         if check.greedy_agreement is not None:
             likeness = f"takes its greedy action in {100 * check.greedy_agreement:.2f} %"
             good = check.greedy_agreement >= MIN_EXPORT_AGREEMENT
@@ -259,11 +282,11 @@ class Controller:
             likeness = f"differs from its action by {difference} of half the range"
             good = check.action_error <= MAX_EXPORT_ACTION_ERROR
         about = f"{likeness} on {check.observations:,} real observations"
-        self._reporter.say(f"student.onnx, against the student: {about}")
+        self._reporter.say(f"{path.name}, against the student: {about}")
         if not good:
-            raise RunFailedError(f"{self._directory.onnx}: not like the student, it {about}")
+            raise RunFailedError(f"{path}: not like the student, it {about}")
 
-    def _require(self, scores: Scores) -> None:
+    def _require(self, scores: Verdict) -> None:
         required, share = self._config.evaluation.required_share, scores.share
         if required is not None and (share is None or share.share < required):
             reached = "no defined share" if share is None else f"{100 * share.share:.1f} %"
@@ -314,7 +337,13 @@ def train_teacher_for(config: RunConfig, reporter: Reporter) -> tuple[Policy, bo
 
 def _share_of(evaluation: dict[str, Any]) -> str:
     """Say what a finished run came to."""
-    ((task, scores),) = evaluation["tasks"].items()
+    return "; ".join(_share_in(task, scores) for task, scores in evaluation["tasks"].items())
+
+
+def _share_in(task: str, scores: dict[str, Any]) -> str:
+    if "student" not in scores:
+        agreement = scores["greedy_agreement"]
+        return f"{task}: {100 * agreement:.1f} % of its teacher's greedy actions, held out"
     share = scores["share_of_teacher"]
     reached = "" if share is None else f", {100 * share:.1f} % of its teacher"
     return f"{task}: the student plays {scores['student']['mean_return']:.2f}{reached}"

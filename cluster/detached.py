@@ -52,7 +52,7 @@ class DetachedRun:
 
     def _run(self) -> None:
         directory, config = open_run_directory(self._run_dir, [])
-        control = Control(RunStatus(name=config.name, run_dir=self._run_dir, task=config.env.id))
+        control = Control(RunStatus(name=config.name, run_dir=self._run_dir, task=config.task_name))
         link = BoardLink(control, token=self._token, on_stop=lambda: self._end(link, "stopped"))
         reporter = BoardReporter(control)
         try:

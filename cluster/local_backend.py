@@ -21,8 +21,10 @@ from cluster.assembly import (
 )
 from cluster.compute import resolve_compute
 from cluster.config import RunConfig
+from cluster.local_recording import LocalRecording
 from cluster.placement import build_acting_teacher, build_labeller
-from cluster.prepare import Preparation, new_student
+from cluster.prepare import Preparation
+from cluster.recording import Recording, RecordingJob
 from cluster.scaling import check_num_env_runners
 from cluster.session import EvaluationJob, Export, Session, Snapshot
 from common.policies.inference import Observations
@@ -65,7 +67,7 @@ class LocalBackend:
     def distil(self, preparation: Preparation, teacher: Policy, checkpoints: Named) -> Session:
         """Build all parts here."""
         config = preparation.config
-        student = new_student(config, preparation.environment, teacher.spec)
+        student = preparation.new_student(teacher)
         # The learner takes its copy to the GPU where there is one.
         trained = policy_from_bytes(*policy_to_bytes(student))
         shards = [
@@ -77,29 +79,36 @@ class LocalBackend:
         trainer = build_trainer(
             config,
             student=trained,
-            teacher_dist=teacher.spec.dist,
+            teacher_dists=preparation.teacher_dists(teacher),
             feed=DirectFeed(build_readers(config, list(shards), labeller)),
             publish=store.publish,
             checkpoints=checkpoints,
             replay=build_saved_replay(config, list(shards), labeller),
             teacher=teacher,
         )
-        acting_teacher = build_acting_teacher(config, teacher)
-        start_env_steps = trainer.stats().env_steps
+        tasks = [
+            (part.config, build_acting_teacher(part.config, own))
+            for part, own in zip(preparation.tasks, preparation.teachers(teacher), strict=True)
+        ]
 
         def start(life: Life) -> Collector:
+            own_config, own_teacher = tasks[life.runner % len(tasks)]
             return build_collector(
-                config,
-                teacher=acting_teacher,
+                own_config,
+                teacher=own_teacher,
                 student=student,
                 runner_id=life.runner,
                 incarnation=life.incarnation,
                 pull=store.pull_if_newer,
                 insert=shards[life.runner % len(shards)].insert,
-                start_env_steps=start_env_steps,
+                start_env_steps=trainer.stats().env_steps,
             )
 
         return LocalSession(config, start, shards, trainer, trained)
+
+    def record(self, job: RecordingJob) -> Recording:
+        """Build the env runners here."""
+        return LocalRecording(job)
 
     def exporter(self, config: RunConfig) -> Export:
         """Return what does nothing: one process has its run directory, and no Ray."""

@@ -31,7 +31,7 @@ class MetricsExport:
     """
 
     def __init__(self, config: RunConfig) -> None:
-        self._labels = {"run": config.name, "task": config.env.id}
+        self._labels = {"run": config.name, "task": config.task_name}
         self._total_env_steps = config.total_env_steps
         self._gauges: dict[str, Gauge] = {}
         self._counters: dict[str, Counter] = {}

@@ -10,7 +10,7 @@ from cluster.run_log import RunLog
 from cluster.session import Export, Snapshot
 from cluster.spool import Spool
 from cluster.store_watch import StoreWatch
-from cluster.telemetry import Metrics, Telemetry
+from cluster.telemetry import Metrics, TaskReturns, Telemetry
 from cluster.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -24,8 +24,9 @@ class Monitor:
         spool: where figures are written.
         log: where it is said.
         export: takes the figures to where they are watched from.
-        teacher_return: mean return of the teacher, measured.
-        random_return: mean return of a random policy, measured.
+        teacher_return: mean return of the teacher, where it played.
+        random_return: mean return of a random policy, where it played.
+        tasks: both, of every task where there are several.
     """
 
     def __init__(
@@ -35,14 +36,15 @@ class Monitor:
         log: RunLog,
         export: Export,
         *,
-        teacher_return: float,
-        random_return: float,
+        teacher_return: float | None,
+        random_return: float | None,
+        tasks: tuple[TaskReturns, ...] = (),
     ) -> None:
         config = preparation.config
         self._log = log
         self._export = export
         self._telemetry = Telemetry(
-            spool, teacher_return=teacher_return, random_return=random_return
+            spool, teacher_return=teacher_return, random_return=random_return, tasks=tasks
         )
         self._watchdog = Watchdog(
             config.watchdog,

@@ -1,5 +1,6 @@
 """Finds everything that can be wrong with a recipe before any actor starts."""
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,9 +9,12 @@ from actors.environments import EnvironmentSpec, make_environment
 from actors.environments.gymnasium_env import GymnasiumConfig
 from actors.placement import SharedPlacement
 from cluster.config import RunConfig
+from cluster.offline import decide_play, open_checked, recorded_spaces
+from common.dataset import Dataset
 from common.errors import MismatchError, ResourceError
 from common.policies.policy import Policy, new_policy
-from common.policies.spec import PolicySpec
+from common.policies.spec import ActingSpec, DistKind, PolicySpec
+from common.policies.tasks import joined_spec
 from common.replay.rate_limiter import RateLimits
 from common.teachers import load_teacher
 from learners.teacher_search import teacher_spec
@@ -24,13 +28,49 @@ class Preparation:
     environment: EnvironmentSpec
     teacher: Policy | None
     """None where the recipe trains one first."""
+    dataset: Dataset | None
+    """Where the recipe names one; it was found whole."""
     limits: RateLimits
     """Of every replay shard."""
     warnings: tuple[str, ...]
+    parts: tuple["Preparation", ...] = ()
+    """Of a recipe of several tasks, one a task; `environment` and `teacher` are the first one's."""
 
-    def with_config(self, config: RunConfig) -> "Preparation":
-        """Return the same with another recipe, in which only details were resolved."""
-        return replace(self, config=config)
+    @property
+    def tasks(self) -> tuple["Preparation", ...]:
+        """One preparation a task."""
+        return self.parts or (self,)
+
+    def teachers(self, taught: Policy) -> tuple[Policy, ...]:
+        """Return the tasks' teachers; `taught` is that of a recipe that trains one first."""
+        return tuple(part.teacher or taught for part in self.tasks)
+
+    def teacher_dists(self, taught: Policy) -> tuple[DistKind, ...]:
+        """Return what the tasks' teachers say, as `teachers` does."""
+        return tuple(teacher.spec.dist for teacher in self.teachers(taught))
+
+    def new_student(self, taught: Policy) -> Policy:
+        """Build the student of all tasks with fresh weights; for `taught` see `teachers`.
+
+        Raises:
+            MismatchError: network or objective do not fit a task, or tasks each other.
+        """
+        teachers = self.teachers(taught)
+        students = {
+            part.config.task_name: new_student(part.config, part.environment, teacher.spec)
+            for part, teacher in zip(self.tasks, teachers, strict=True)
+        }
+        if not self.parts:
+            return next(iter(students.values()))
+        specs = {task: student.spec for task, student in students.items()}
+        spec = joined_spec(specs, name=f"{self.config.name}-student")
+        return new_policy(spec, seed=self.config.seed)
+
+    def with_config(self, config: RunConfig, *of_parts: RunConfig) -> "Preparation":
+        """Return the same with other recipes, in which only details were resolved."""
+        pairs = zip(self.parts, of_parts, strict=True)
+        parts = tuple(part.with_config(own) for part, own in pairs)
+        return replace(self, config=config, parts=parts)
 
 
 def prepare(
@@ -47,10 +87,18 @@ def prepare(
     Raises:
         UserError: what is wrong, in one line.
     """
-    env = make_environment(config.env, num_envs=1)
-    environment = env.spec
-    env.close()
+    if len(config.tasks) > 1:
+        return _prepare_tasks(config, num_cpus=num_cpus, num_gpus=num_gpus)
     warnings: list[str] = []
+    if (dataset := open_checked(config)) is not None:
+        environment = recorded_spaces(dataset)
+        config, warnings = decide_play(config, environment, dataset.manifest.environment)
+        teacher = dataset.teacher(trust=config.dataset is not None and config.dataset.trust)
+        _check_teacher(teacher.spec, environment, config)
+    else:
+        env = make_environment(config.env, num_envs=1)
+        environment = env.spec
+        env.close()
     if config.teacher is not None:
         if teacher is None:
             teacher = load_teacher(
@@ -76,9 +124,22 @@ def prepare(
         config=config,
         environment=environment,
         teacher=teacher,
+        dataset=dataset,
         limits=limits,
         warnings=tuple(warnings),
     )
+
+
+def _prepare_tasks(config: RunConfig, *, num_cpus: float, num_gpus: float) -> Preparation:
+    parts = tuple(prepare(part, num_cpus=math.inf, num_gpus=math.inf) for part in config.of_tasks())
+    check_resources(config, num_cpus=num_cpus, num_gpus=num_gpus)
+    warnings = [
+        f"{part.config.task_name}: {warning}" for part in parts for warning in part.warnings
+    ]
+    whole = replace(parts[0], config=config, warnings=tuple(warnings), parts=parts)
+    assert parts[0].teacher is not None
+    whole.new_student(parts[0].teacher)  # which says what does not go together
+    return whole
 
 
 def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: PolicySpec) -> Policy:
@@ -101,7 +162,7 @@ def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: Policy
         action_meanings=environment.action_meanings,
         dist=config.objective.student_dist(teacher),
         has_value=config.objective.needs_value,
-        acting=teacher.acting,
+        acting=ActingSpec(mode="sample") if config.objective.on_policy else teacher.acting,
         environment=config.env.model_dump(mode="json", exclude={"trust"}),
         provenance={"teacher": teacher.name, "distilled_by": "stillhouse", "recipe": config.name},
     )
@@ -123,6 +184,8 @@ def _untrained_teacher(config: RunConfig) -> Policy:
 
 def _check_teacher(teacher: PolicySpec, environment: EnvironmentSpec, config: RunConfig) -> None:
     name = f"teacher {teacher.name}"
+    if teacher.network.name == "lstm":
+        raise MismatchError(f"{name} has a memory (lstm); give a feed-forward teacher")
     expected, given = teacher.observation, environment.observation
     if expected.shape != given.shape or expected.dtype != given.dtype:
         raise MismatchError(

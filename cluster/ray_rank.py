@@ -39,7 +39,7 @@ class LearnerActor:
         self,
         recipe: str,
         student: PolicyBytes,
-        teacher_dist: DistKind,
+        teacher_dists: tuple[DistKind, ...],
         *,
         rank: int,
         teacher: PolicyBytes | None,
@@ -52,7 +52,7 @@ class LearnerActor:
         hand_over_logs(logs, f"learner {rank}")
         self._config = RunConfig.model_validate_json(recipe)
         self._student = policy_from_bytes(*student)
-        self._teacher_dist = teacher_dist
+        self._teacher_dists = teacher_dists
         self._rank = rank
         self._teacher = teacher
         self._store = store
@@ -134,7 +134,7 @@ class LearnerActor:
         return build_trainer(
             config,
             student=self._student,
-            teacher_dist=self._teacher_dist,
+            teacher_dists=self._teacher_dists,
             feed=PrefetchFeed(
                 build_readers(config, list(sources), labeller), queue_size=config.answers_ready
             ),

@@ -17,7 +17,7 @@ import ray
 
 from cluster.accounting import account, first_incarnation
 from cluster.log_collector import LogCollector
-from cluster.prepare import Preparation, new_student
+from cluster.prepare import Preparation
 from cluster.pulse import collect
 from cluster.ray_actors import RAY_ENV_RUNNER, RAY_REPLAY_SHARD, RAY_WEIGHT_STORE, Handle
 from cluster.ray_env_runners import EnvRunners
@@ -49,10 +49,12 @@ class RaySession:
         self._limits = preparation.limits
         self._checkpoints = locate(checkpoints)
         self._teacher_spec = teacher.spec
-        self._student_bytes = policy_to_bytes(
-            new_student(config, preparation.environment, teacher.spec)
-        )
-        self._teacher_ref = ray.put(policy_to_bytes(teacher))
+        self._student_bytes = policy_to_bytes(preparation.new_student(teacher))
+        self._teacher_dists = preparation.teacher_dists(teacher)
+        teachers = [ray.put(policy_to_bytes(own)) for own in preparation.teachers(teacher)]
+        self._teacher_ref = teachers[0]
+        recipes = [part.config.model_dump_json() for part in preparation.tasks]
+        self._tasks = list(zip(recipes, teachers, strict=True))
         self._reservation = Reservation(config)
         self._reservation.wait()
         try:
@@ -85,7 +87,6 @@ class RaySession:
         collect(pulses, 0.0)
         self._learner.look()
         self._shards.look()
-        self._start_env_steps = self._learner.stats.env_steps
         self._runners = EnvRunners(
             self._start_runner,
             config.actors,
@@ -237,7 +238,7 @@ class RaySession:
         ).remote(
             self._recipe,
             self._student_bytes,
-            self._teacher_spec.dist,
+            self._teacher_dists,
             teacher=self._teacher_ref if self._config.learner_asks_teacher else None,
             rank=rank,
             store=self._store,
@@ -248,12 +249,13 @@ class RaySession:
 
     def _start_runner(self, life: Life, paused: bool) -> Handle:
         index, shards = life.runner, self._shards.actors
+        recipe, teacher = self._tasks[index % len(self._tasks)]
         return RAY_ENV_RUNNER.options(
             num_cpus=self._config.actors.num_cpus_per_runner,
             scheduling_strategy=self._reservation.of_runner(index),
         ).remote(
-            self._recipe,
-            self._shared_teachers.of_runner(index) or self._teacher_ref,
+            recipe,
+            self._shared_teachers.of_runner(index) or teacher,
             self._student_bytes,
             runner_id=index,
             incarnation=life.incarnation,
@@ -261,5 +263,5 @@ class RaySession:
             logs=self._logs.name,
             shard=shards[index % len(shards)],
             paused=paused,
-            start_env_steps=self._start_env_steps,
+            start_env_steps=self._learner.stats.env_steps,
         )

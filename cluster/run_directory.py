@@ -3,7 +3,8 @@
 `recipe.toml`, `metrics.jsonl`, `log.jsonl`, TensorBoard events, `checkpoints/`,
 `student.safetensors` with its specification, `student.onnx`, `evaluation.json`; `groundwork.json`,
 for the next start of the same run; `teacher.safetensors` where the run trained it or took it along
-to a cluster.
+to a cluster. Of several tasks each has its own `groundwork.json` and `student.onnx`, in
+`tasks/NAME/`.
 
 It is named by a local path or by a URI that pyarrow's filesystems know. What is written whole is
 written there; metrics, log and events grow, and go through `cluster.spool`.
@@ -71,6 +72,10 @@ class RunDirectory:
     def student(self) -> Location:
         """The student; its specification is beside it."""
         return self.path / "student.safetensors"
+
+    def of_task(self, name: str) -> "RunDirectory":
+        """Return the folder of what is one task's alone, where there are several."""
+        return RunDirectory(self.path / "tasks" / name)
 
     @property
     def onnx(self) -> Location:

@@ -102,7 +102,7 @@ class RunLog:
             "time": time,
             "level": record.levelname.lower(),
             "run": self._config.name,
-            "task": self._config.env.id,
+            "task": self._config.task_name,
             "policy_version": self.policy_version,
             "actor": getattr(record, "actor", CONTROLLER),
             "logger": record.name,

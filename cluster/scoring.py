@@ -1,13 +1,32 @@
 """Scores of teacher, student and a random policy: `evaluation.json` and the table on screen."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from rich.table import Table
 
 from actors.evaluator import EvaluationResult
+from common.policies.inference import Observations
 from common.statistics import MeanInterval, ShareInterval, bootstrap_mean, share_of_teacher
 from learners.footprint import Footprint
+
+
+class Verdict(Protocol):
+    """What a run says of its student in the end."""
+
+    @property
+    def share(self) -> ShareInterval | None:
+        """The student's random-offset share of the teacher's return, where it is known."""
+
+    @property
+    def observations(self) -> Observations:
+        """Real observations [M, *shape]."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the content of `evaluation.json`."""
+
+    def table(self) -> Table:
+        """Return the table for the screen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -21,12 +40,17 @@ class Scores:
     teacher_footprint: Footprint
     student_footprint: Footprint
     acting: str
-    """How both acted: greedy or sampled, and ε."""
+    """How they acted: greedy or sampled, and ε."""
 
     @property
     def share(self) -> ShareInterval | None:
         """The student's random-offset share of the teacher's return."""
         return share_of_teacher(self.student.returns, self.teacher.returns, self.random.returns)
+
+    @property
+    def observations(self) -> Observations:
+        """Real observations [M, *shape] of the student's play, for checks of exports."""
+        return self.student.observations
 
     def intervals(self) -> dict[str, MeanInterval]:
         """Return mean returns with bootstrap intervals by policy."""
@@ -73,21 +97,41 @@ class Scores:
         table.add_row("mean return", *(f"{mean.mean:.2f}" for mean in order))
         table.add_row("95 % interval", *(f"{m.ci_low:.2f} to {m.ci_high:.2f}" for m in order))
         table.add_row("episodes", *(str(mean.episodes) for mean in order))
-        table.add_row("share of the teacher", "100 %", _share_text(self.share), "0 %")
-        if self.student.action_error is not None:
-            error = f"{100 * self.student.action_error:.2g} % of half the range"
-            table.add_row("mean action error", "", error, "")
-        else:
-            table.add_row("same greedy action", "", _percent(self.student.greedy_agreement), "")
+        table.add_row("share of the teacher", "100 %", share_text(self.share), "0 %")
+        add_likeness(
+            table,
+            greedy_agreement=self.student.greedy_agreement,
+            action_error=self.student.action_error,
+        )
         if self.student.value_error is not None and self.student.value_scale is not None:
             error = f"{self.student.value_error:.3g} (spread {self.student.value_scale:.3g})"
             table.add_row("mean value error", "", error, "")
-        prints = (self.teacher_footprint, self.student_footprint)
-        table.add_row("parameters", *(f"{p.parameters:,}" for p in prints), "")
-        table.add_row("multiply-adds", *(_count(p.multiply_adds) for p in prints), "")
-        table.add_row("bytes", *(f"{p.bytes:,}" for p in prints), "")
-        table.add_row("latency, one thread", *(f"{p.latency_ms:.3f} ms" for p in prints), "")
+        add_footprints(table, self.teacher_footprint, self.student_footprint)
         return table
+
+
+def add_footprints(table: Table, teacher: Footprint, student: Footprint) -> None:
+    """Add the rows that tell how large and how fast both are."""
+    prints = (teacher, student)
+    table.add_row("parameters", *(f"{p.parameters:,}" for p in prints))
+    table.add_row("multiply-adds", *(_count(p.multiply_adds) for p in prints))
+    table.add_row("bytes", *(f"{p.bytes:,}" for p in prints))
+    table.add_row("latency, one thread", *(f"{p.latency_ms:.3f} ms" for p in prints))
+
+
+def add_likeness(
+    table: Table, *, greedy_agreement: float | None, action_error: float | None, prefix: str = ""
+) -> None:
+    """Add the row that tells how like its teacher the student acts."""
+    name = "same greedy action" if action_error is None else "mean action error"
+    table.add_row(f"{prefix}{name}", "", likeness_text(greedy_agreement, action_error))
+
+
+def likeness_text(greedy_agreement: float | None, action_error: float | None) -> str:
+    """Return how often a student acts like its teacher, or how far from it, for a table."""
+    if action_error is None:
+        return _percent(greedy_agreement)
+    return f"{100 * action_error:.2g} % of half the range"
 
 
 def _count(value: int | None) -> str:
@@ -98,7 +142,8 @@ def _percent(value: float | None) -> str:
     return "unknown" if value is None else f"{100 * value:.1f} %"
 
 
-def _share_text(share: ShareInterval | None) -> str:
+def share_text(share: ShareInterval | None) -> str:
+    """Return a share with its interval for a table."""
     if share is None:
         return "undefined (teacher no better than random)"
     return f"{_percent(share.share)} ({100 * share.ci_low:.1f} to {100 * share.ci_high:.1f})"

@@ -80,7 +80,9 @@ def check_tasks(config: "RunConfig") -> None:
     if len(set(names)) < len(names):
         raise ValueError(f"tasks: names must differ: {', '.join(names)}")
     if config.tasks and config.teach is not None:
-        raise ValueError("teach: trains the teacher of one task; give a teacher in each of [[tasks]]")
+        raise ValueError("teach: trains one task's teacher; give a teacher in each of [[tasks]]")
+    if config.tasks and config.dataset is not None:
+        raise ValueError("dataset: is of one task; leave it or [[tasks]] out")
     if (count := len(names)) < 2:
         return
     scaling, runners = config.actors.scaling, config.actors.num_env_runners
@@ -105,9 +107,13 @@ def check_tasks(config: "RunConfig") -> None:
     one_only = {
         f"learner.num_ranks = {config.learner.num_ranks}": config.learner.num_ranks > 1,
         "replay.checkpoint = true": config.replay.checkpoint,
-        f"actors.inference = {getattr(placement, 'placement', None)!r}": isinstance(
+        f"actors.inference.placement = {placement.placement!r}": isinstance(
             placement, SharedPlacement | AtSamplingPlacement
         ),
+        f"learner.sequence_length = {config.learner.sequence_length}": (
+            config.learner.sequence_length > 1
+        ),
+        "an objective with a target network": objective.target_interval is not None,
         "objective.value": objective.needs_value,
         "objective.feature": objective.needs_features,
         "temperature = 'auto'": bool(objective.wanting_temperature()),

@@ -4,6 +4,7 @@ import json
 import math
 import time
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,30 +26,50 @@ FEWEST_EPISODES = 16
 Metrics = dict[str, float]
 
 
+class TaskReturns(NamedTuple):
+    """What was measured of one of several tasks."""
+
+    name: str
+    teacher: float | None
+    random: float | None
+
+    def share(self, mean: float) -> float | None:
+        """Return what a mean return is of the teacher's, or None where that is not defined."""
+        if self.teacher is None or self.random is None or self.teacher <= self.random:
+            return None
+        return (mean - self.random) / (self.teacher - self.random)
+
+
 class Telemetry:
     """Metrics of one run.
 
     Args:
         spool: where to write.
-        teacher_return: mean return of the teacher, measured.
-        random_return: mean return of a random policy, measured.
+        teacher_return: mean return of the teacher, where it played.
+        random_return: mean return of a random policy, where it played.
+        tasks: both, of every task where there are several; env runners are dealt to them in turn.
     """
 
     def __init__(
         self,
         spool: Spool,
         *,
-        teacher_return: float,
-        random_return: float,
+        teacher_return: float | None,
+        random_return: float | None,
+        tasks: tuple[TaskReturns, ...] = (),
     ) -> None:
         self._spool = spool
         self._lines = GrowingFile(spool.metrics, ends_with=b"\n")
         self._tensorboard = TensorBoard(spool.tensorboard)
-        self._teacher_return = teacher_return
-        self._random_return = random_return
+        returns = {"teacher/return": teacher_return, "random/return": random_return}
+        for task in tasks:
+            returns[f"teacher/{task.name}/return"] = task.teacher
+            returns[f"random/{task.name}/return"] = task.random
+        self._baseline = {key: value for key, value in returns.items() if value is not None}
+        self._tasks = tasks or (TaskReturns("", teacher_return, random_return),)
         self._started = time.monotonic()
         self._history: deque[tuple[float, Snapshot]] = deque()
-        self._returns: deque[float] = deque(maxlen=RECENT_EPISODES)
+        self._returns = [deque[float](maxlen=RECENT_EPISODES) for _ in self._tasks]
 
     def record(self, snapshot: Snapshot, *, standstill_s: float = 0.0) -> Metrics:
         """Name the snapshot's figures, write them and return them.
@@ -62,7 +83,7 @@ class Telemetry:
         while len(self._history) > 2 and now - self._history[0][0] > RATE_WINDOW_S:
             self._history.popleft()
         for collector in snapshot.collectors:
-            self._returns.extend(
+            self._returns[collector.runner_id % len(self._tasks)].extend(
                 episode.episode_return
                 for episode in collector.episodes
                 if episode.acting_policy == STUDENT
@@ -99,8 +120,7 @@ class Telemetry:
             "actor/env_runners_wanted": snapshot.env_runners_wanted,
             "cluster/restarts": sum(snapshot.restarts.values()),
             "cluster/lost": snapshot.lost,
-            "teacher/return": self._teacher_return,
-            "random/return": self._random_return,
+            **self._baseline,
         }
         if metrics["replay/transitions"]:
             stored = metrics["replay/bytes"] / metrics["replay/transitions"]
@@ -145,11 +165,20 @@ class Telemetry:
         }
 
     def _student(self) -> Metrics:
-        if len(self._returns) < FEWEST_EPISODES:
-            return {}
-        mean = float(np.mean(self._returns))
-        metrics = {"student/training_return": mean}
-        scale = self._teacher_return - self._random_return
-        if scale > 0:
-            metrics["student/share_of_teacher"] = (mean - self._random_return) / scale
+        """Return what the student reaches while it is trained; in all tasks, the least of them."""
+        metrics: Metrics = {}
+        shares: list[float | None] = []
+        for task, returns in zip(self._tasks, self._returns, strict=True):
+            prefix = f"student/{task.name}/" if task.name else "student/"
+            mean = share = None
+            if len(returns) >= FEWEST_EPISODES:
+                mean = float(np.mean(returns))
+                metrics[f"{prefix}training_return"] = mean
+                share = task.share(mean)
+            if share is not None:
+                metrics[f"{prefix}share_of_teacher"] = share
+            shares.append(share)
+        known = [share for share in shares if share is not None]
+        if len(known) == len(shares):
+            metrics["student/share_of_teacher"] = min(known)
         return metrics

@@ -44,13 +44,14 @@ def read_toml(path: Named) -> Tree:
 def apply_overrides(tree: Tree, overrides: Sequence[str]) -> Tree:
     """Return `tree` with `a.b.c=value` overrides applied.
 
-    In an array of tables the key is the table's name: `tasks.pong.teacher.path=…`. A value is read as a TOML value (`3`, `true`, `[16, 16]`, `"text"`) and taken as plain text
-    where it is not one.
+    In an array of tables the key is a table's name: `tasks.pong.teacher.path=pong.zip`. A value is
+    read as a TOML value (`3`, `true`, `[16, 16]`, `"text"`) and taken as plain text where it is not
+    one.
 
     Raises:
         ConfigError: an override has no `=`, an empty key, or runs through a value.
     """
-    result = _copy(tree)
+    result: Tree = _copy(tree)
     for override in overrides:
         key, separator, text = override.partition("=")
         parts = key.strip().split(".")

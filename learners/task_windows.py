@@ -4,7 +4,7 @@ To the learner they look like one window and one sampler. Tasks lie one after th
 numbering of rows: task k has [k · C, (k + 1) · C), where C is the capacity of each.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,34 +12,50 @@ import torch
 
 from common.codec import EncodedChunk
 from common.policies.spec import DistKind, PolicySpec
+from common.replay.sampler_config import SamplerConfig
 from common.trajectory import TrajectoryChunk
 from learners.batch import DistillBatch
-from learners.samplers import Draw, Sampler
+from learners.config import LearnerConfig
+from learners.samplers import Draw, Sampler, make_sampler
 from learners.window import TransitionWindow, WindowContent
 
 
 def make_windows(
     student: PolicySpec,
     teacher_dists: Sequence[DistKind],
-    capacity: int,
     *,
-    make_sampler: Callable[[int], Sampler],
-    make_window: Callable[[int, DistKind, Sampler], TransitionWindow],
-) -> tuple["TransitionWindow | TaskWindows", Sampler]:
+    capacity: int,
+    sampler: SamplerConfig,
+    device: torch.device,
+    block: int | None,
+    config: LearnerConfig,
+) -> tuple["Window", Sampler]:
     """Return a student's window, and the sampler that chooses in it.
 
     Args:
         student: whose heads are the tasks; without heads it is of one.
         teacher_dists: what the teachers' outputs are, in the order of the tasks.
         capacity: transitions, of all tasks together.
-        make_sampler: of a capacity.
-        make_window: of a capacity, what the teacher's outputs are, and a sampler.
+        sampler: how to choose.
+        device: where frames and labels lie.
+        block: see `TransitionWindow`.
+        config: how long sequences are.
     """
-    each = capacity // len(teacher_dists)
-    samplers = [make_sampler(each) for _ in teacher_dists]
+    each, length = capacity // len(teacher_dists), config.sequence_length
+    samplers = [
+        make_sampler(sampler, capacity=each // length, device=device) for _ in teacher_dists
+    ]
     windows = [
-        make_window(each, dist, sampler)
-        for dist, sampler in zip(teacher_dists, samplers, strict=True)
+        TransitionWindow(
+            each,
+            teacher_dist=dist,
+            device=device,
+            sampler=told,
+            block=block,
+            sequence_length=length,
+            burn_in=config.burn_in,
+        )
+        for dist, told in zip(teacher_dists, samplers, strict=True)
     ]
     if not student.heads:
         return windows[0], samplers[0]
@@ -121,6 +137,10 @@ class TaskWindows:
         batch = self._windows[name].gather(rows - task * self._capacity)
         return replace(batch, task=name, outputs=self._outputs[task])
 
+    def num_valid(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return how many valid rows were drawn: all of them, without sequences."""
+        return torch.tensor(len(rows))
+
     def content(self) -> WindowContent:
         """Refuse: a replay of several tasks is not part of checkpoints."""
         raise NotImplementedError
@@ -128,3 +148,6 @@ class TaskWindows:
     def fill(self, content: WindowContent, chunks: Iterable[TrajectoryChunk]) -> None:
         """Refuse: a replay of several tasks is not part of checkpoints."""
         raise NotImplementedError
+
+
+Window = TransitionWindow | TaskWindows

@@ -187,7 +187,7 @@ def _runner(config: RunConfig, teacher: InferencePolicy, student: InferencePolic
         total_env_steps=config.total_env_steps,
         runner_id=0,
         incarnation=0,
-        task_id=config.env.id,
+        task_id=config.task_name,
         seed=config.seed,
     )
 
@@ -245,7 +245,7 @@ def _training(
     def filled(changes: LearnerConfig) -> Learner:
         changed = config.model_copy(update={"learner": changes})
         trained = policy_from_bytes(*policy_to_bytes(student))
-        learner = build_learner(changed, trained, teacher.spec.dist, teacher=teacher)
+        learner = build_learner(changed, trained, (teacher.spec.dist,), teacher=teacher)
         for chunk in chunks:
             learner.receive(FeedItem(granted=0, chunks=[decode(chunk)]))
         return learner

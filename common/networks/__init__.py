@@ -6,6 +6,7 @@ from pydantic import Field
 
 from common.networks.base import NetworkOutput, PolicyNetwork
 from common.networks.external import ExternalNetwork, ExternalSpec
+from common.networks.lstm import LSTM, LSTMSpec
 from common.networks.mlp import MLP, MLPSpec
 from common.networks.nature_cnn import NatureCNN, NatureCNNSpec
 
@@ -18,20 +19,23 @@ __all__ = [
     "build_network",
 ]
 
-NetworkSpec = Annotated[NatureCNNSpec | MLPSpec, Field(discriminator="name")]
+NetworkSpec = Annotated[NatureCNNSpec | MLPSpec | LSTMSpec, Field(discriminator="name")]
 """What can be built with fresh weights and trained."""
 
-AnyNetworkSpec = Annotated[NatureCNNSpec | MLPSpec | ExternalSpec, Field(discriminator="name")]
+AnyNetworkSpec = Annotated[
+    NatureCNNSpec | MLPSpec | LSTMSpec | ExternalSpec, Field(discriminator="name")
+]
 """What a policy can have: a network of ours, or a program of its own runtime."""
 
 NETWORKS: dict[str, type[PolicyNetwork]] = {
     "nature_cnn": NatureCNN,
     "mlp": MLP,
+    "lstm": LSTM,
 }
 
 
 def build_network(
-    spec: NatureCNNSpec | MLPSpec | ExternalSpec,
+    spec: NatureCNNSpec | MLPSpec | LSTMSpec | ExternalSpec,
     *,
     observation_shape: tuple[int, ...],
     num_actions: int,

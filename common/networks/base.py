@@ -59,6 +59,8 @@ class NetworkOutput(NamedTuple):
     """[B] state values, where the network has a value head."""
     features: torch.Tensor | None = None
     """[B, F] last hidden layer, from which the heads read (the first head, with two towers)."""
+    memory: torch.Tensor | None = None
+    """[N, *memory_shape] float32 of N env copies after their last row, where there is one."""
 
     def float32(self) -> "NetworkOutput":
         """Return the same in float32."""
@@ -66,7 +68,19 @@ class NetworkOutput(NamedTuple):
             self.dist_inputs.float(),
             None if self.value is None else self.value.float(),
             None if self.features is None else self.features.float(),
+            self.memory,
         )
+
+
+class Steps(NamedTuple):
+    """What a network with a memory must know of rows that are sequences, time-major."""
+
+    num_steps: int
+    """L; rows are [L · N]."""
+    starts: torch.Tensor
+    """[L, N] bool: rows before which the memory is made zeros."""
+    burn_in: int
+    """First rows of a sequence, which only fill the memory; no gradient reaches them."""
 
 
 class PolicyNetwork(nn.Module):
@@ -96,7 +110,9 @@ class PolicyNetwork(nn.Module):
         """Map observations [B, *observation_shape], times `input_scale`, to outputs.
 
         The scale is applied to the weights that see the observation, which are fewer. Frames may
-        come in any layout of `common.networks.inputs` that the network can take.
+        come in any layout of `common.networks.inputs` that the network can take. A network with a
+        memory takes two arguments more: `memory` [N, *memory_shape], zeros where it is left out,
+        and `steps` where rows are sequences and not one row of every env copy.
         """
 
     @abstractmethod
@@ -119,6 +135,11 @@ class PolicyNetwork(nn.Module):
     @abstractmethod
     def num_features(self) -> int:
         """F, the width of the last hidden layer."""
+
+    @property
+    def memory_shape(self) -> tuple[int, ...] | None:
+        """Shape of what it remembers of an env copy, or None where it remembers nothing."""
+        return None
 
     @property
     def block(self) -> int | None:
@@ -167,11 +188,13 @@ class PolicyNetwork(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def __call__(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
+    def __call__(
+        self, observation: torch.Tensor, *, input_scale: float = 1.0, **remembered: Any
+    ) -> NetworkOutput:
         """Normalise the observation where the policy does, and return what `forward` does."""
         if self.normalizer is not None:
             observation = self.normalizer(observation)
-        output: NetworkOutput = super().__call__(observation, input_scale=input_scale)
+        output: NetworkOutput = super().__call__(observation, input_scale=input_scale, **remembered)
         return output
 
 

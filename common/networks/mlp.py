@@ -73,7 +73,7 @@ class MLP(PolicyNetwork):
 
     def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
         """Map vectors [B, D], times `input_scale`, to outputs."""
-        features = self._tower(self.layers, observation, input_scale)
+        features = self.features(observation, input_scale=input_scale)
         value = None
         if self.value is not None:
             towers = self.value_layers
@@ -86,6 +86,14 @@ class MLP(PolicyNetwork):
                 value = apply_head(self.value, self._tower(towers, observation, input_scale))
             value = value.squeeze(-1)
         return NetworkOutput(apply_head(self.head, features), value, features)
+
+    def features(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> torch.Tensor:
+        """Map vectors to the trunk's last layer, [B, F]."""
+        return self._tower(self.layers, observation, input_scale)
+
+    def drop_heads(self) -> None:
+        """Leave `features` alone."""
+        del self.head
 
     def first_layers(self) -> list[nn.Module]:
         """Return the first layer of the trunk and of the value tower."""

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from common.networks import NetworkOutput
 from common.networks.inputs import DTYPES, Layout, Precision, cast_frames, cut_stacks
 from common.policies.policy import Policy
 from common.policies.tasks import policy_of_task, state_of_task
@@ -136,15 +137,35 @@ class InferencePolicy:
         if self._exact is not None:
             self._exact.load(state)
 
+    @property
+    def memory_shape(self) -> tuple[int, ...] | None:
+        """Shape of what the policy remembers of an env copy, or None."""
+        return self._network.memory_shape
+
+    @torch.inference_mode()
+    def remember(
+        self, observations: Observations, memory: npt.NDArray[np.float32]
+    ) -> tuple[PolicyOutputs, npt.NDArray[np.float32]]:
+        """Return outputs and new memory of a policy that has one.
+
+        Args:
+            observations: [B, *shape], one of each of B env copies.
+            memory: [B, *memory_shape] of these copies; zeros where an episode starts.
+        """
+        remembered = torch.from_numpy(memory).to(self._device)
+        output = self._network(self._form.cast(observations), memory=remembered)
+        assert output.memory is not None
+        return _as_arrays(output), output.memory.cpu().numpy()
+
     @torch.inference_mode()
     def __call__(self, observations: Observations) -> PolicyOutputs:
-        """Return the outputs for observations [B, *shape]."""
+        """Return the outputs for observations [B, *shape], each the first of an episode to a policy
+        with a memory."""
         if self._inputs is not None:
             output = self._network(self._inputs(observations))
         else:
             output = self._network(self._form.cast(observations))
-        value = None if output.value is None else output.value.float().cpu().numpy()
-        outputs = PolicyOutputs(output.dist_inputs.float().cpu().numpy(), value)
+        outputs = _as_arrays(output)
         if self._exact is not None:
             self._refine(outputs, observations, self._exact)
         return outputs
@@ -159,6 +180,11 @@ class InferencePolicy:
             outputs.dist_inputs[close] = better.dist_inputs
             if outputs.value is not None and better.value is not None:
                 outputs.value[close] = better.value
+
+
+def _as_arrays(output: NetworkOutput) -> PolicyOutputs:
+    value = None if output.value is None else output.value.float().cpu().numpy()
+    return PolicyOutputs(output.dist_inputs.float().cpu().numpy(), value)
 
 
 def lead_of_the_best(dist_inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

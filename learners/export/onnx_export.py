@@ -9,6 +9,9 @@ whoever deploys it cannot get the scaling wrong:
 Actions of a Box are [batch, D] float32, the policy's mean in the Box's own numbers, within its
 bounds.
 
+A policy with a memory takes memory [batch, *memory_shape] float32 too, zeros where an episode
+starts, and gives next_memory, which goes in with the next observation.
+
 The `PolicySpec` travels in the model's metadata as JSON, under `SPEC_METADATA_KEY`.
 """
 
@@ -84,16 +87,20 @@ class _ExportedPolicy(nn.Module):
             self.register_buffer("half_range", torch.from_numpy(self.box.half_range))
         self.eval()
 
-    def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(
+        self, observation: torch.Tensor, memory: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, ...]:
         """Map raw observations [batch, *shape] to the outputs in `_output_names` order."""
-        output: NetworkOutput = self.network(observation.to(torch.float32) * self.scale)
+        remembered: dict[str, Any] = {} if memory is None else {"memory": memory}
+        output: NetworkOutput = self.network(
+            observation.to(torch.float32) * self.scale, **remembered
+        )
         if self.box is None:
             action = output.dist_inputs.argmax(dim=1)
         else:
             action = self.center + self.half_range * taken_actions(self.dist, output.dist_inputs)
-        if output.value is None:
-            return output.dist_inputs, action
-        return output.dist_inputs, action, output.value
+        given = (output.dist_inputs, action, output.value, output.memory)
+        return tuple(part for part in given if part is not None)
 
 
 def export_onnx(policy: Policy, path: Named) -> None:
@@ -116,16 +123,21 @@ def export_onnx(policy: Policy, path: Named) -> None:
         )
     observation = policy.spec.observation
     # Two observations, because torch takes a size of one for a constant.
-    example = torch.zeros(2, *observation.shape, dtype=getattr(torch, observation.dtype))
+    example = {
+        "observation": torch.zeros(2, *observation.shape, dtype=getattr(torch, observation.dtype))
+    }
+    if policy.network.memory_shape is not None:
+        example["memory"] = torch.zeros(2, *policy.network.memory_shape)
+    batch = torch.export.Dim("batch")
     with _quiet_exporter():
         program = torch.onnx.export(
             _ExportedPolicy(policy),
-            (example,),
+            tuple(example.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["observation"],
-            output_names=_output_names(policy.spec),
-            dynamic_shapes={"observation": {0: torch.export.Dim("batch")}},
+            input_names=list(example),
+            output_names=_output_names(policy),
+            dynamic_shapes={name: {0: batch} for name in example},
             verbose=False,
         )
     assert program is not None  # the dynamo exporter always returns a program
@@ -152,17 +164,25 @@ def verify_onnx(path: Named, policy: Policy, observations: NDArray[Any]) -> Expo
     _check_observations(observations, policy.spec)
     location = locate(path)
     session = _load_session(location)
-    _check_interface(session, location, policy.spec)
+    _check_interface(session, location, policy)
     reference = _ExportedPolicy(policy)
-    names = _output_names(policy.spec)
+    names = _output_names(policy)
     box = policy.spec.action_box
+    shape = policy.network.memory_shape
+    memory = None if shape is None else np.zeros((_BATCH, *shape), np.float32)
     likeness, largest = 0.0, 0.0
     for start in range(0, len(observations), _BATCH):
         batch = np.ascontiguousarray(observations[start : start + _BATCH])
+        given = {"observation": batch}
+        if memory is not None:
+            given["memory"] = memory[: len(batch)]
         with torch.inference_mode():
             # torch.tensor copies: batches may be read-only, which torch.from_numpy warns about.
-            wanted = [tensor.numpy() for tensor in reference(torch.tensor(batch))]
-        got = session.run(names, {"observation": batch})
+            tensors = (torch.tensor(array) for array in given.values())
+            wanted = [tensor.numpy() for tensor in reference(*tensors)]
+        got = session.run(names, given)
+        if memory is not None:
+            memory = wanted[-1]  # so that others than zeros go in with the next batch
         for name, ours, theirs in zip(names, wanted, got, strict=True):
             if name != "action":
                 # np.maximum and not max: a NaN in the file's output must show.
@@ -179,8 +199,10 @@ def verify_onnx(path: Named, policy: Policy, observations: NDArray[Any]) -> Expo
     )
 
 
-def _output_names(spec: PolicySpec) -> list[str]:
-    return ["dist_inputs", "action", "value"] if spec.has_value else ["dist_inputs", "action"]
+def _output_names(policy: Policy) -> list[str]:
+    names = ["dist_inputs", "action"]
+    names += ["value"] if policy.spec.has_value else []
+    return names + (["next_memory"] if policy.network.memory_shape is not None else [])
 
 
 @contextmanager
@@ -196,6 +218,8 @@ def _quiet_exporter() -> Iterator[None]:
             warnings.filterwarnings(
                 "ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning
             )
+            # Observation and memory share the axis that is named after the batch.
+            warnings.filterwarnings("ignore", "# The axis name: batch will not be used")
             yield
     finally:
         logger.setLevel(level)
@@ -234,14 +258,16 @@ def _load_session(location: Location) -> Any:
         ) from None
 
 
-def _check_interface(session: Any, location: Location, spec: PolicySpec) -> None:
-    dtype = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[spec.observation.dtype]
-    wanted = [("observation", dtype, spec.observation.shape)]
+def _check_interface(session: Any, location: Location, policy: Policy) -> None:
+    observation, memory_shape = policy.spec.observation, policy.network.memory_shape
+    dtype = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[observation.dtype]
+    wanted = [("observation", dtype, observation.shape)]
+    wanted += [] if memory_shape is None else [("memory", "tensor(float)", memory_shape)]
     given = [(node.name, node.type, tuple(node.shape[1:])) for node in session.get_inputs()]
     if given != wanted:
         raise PolicyFileError(f"{location}: its inputs are {given}, not {wanted}; export it again")
     names = [node.name for node in session.get_outputs()]
-    if missing := [name for name in _output_names(spec) if name not in names]:
+    if missing := [name for name in _output_names(policy) if name not in names]:
         raise PolicyFileError(
             f"{location}: has no output {missing[0]}, only {names}; export it again"
         )

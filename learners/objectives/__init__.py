@@ -16,12 +16,17 @@ from learners.batch import DistillBatch
 from learners.objectives.action_mse import ActionMSE
 from learners.objectives.base import Term
 from learners.objectives.cross_entropy import CrossEntropy
+from learners.objectives.expected_entropy import ExpectedEntropy
 from learners.objectives.feature import Feature
 from learners.objectives.gaussian_kl import GaussianKL
 from learners.objectives.jsd import JSD
+from learners.objectives.kickstart import Kickstart
 from learners.objectives.kl import KL
+from learners.objectives.n_distill import NDistill
 from learners.objectives.nll import NLL
+from learners.objectives.ppd import PPD
 from learners.objectives.q_mse import QMSE
+from learners.objectives.qdagger import QDagger
 from learners.objectives.reverse_kl import ReverseKL
 from learners.objectives.schedule import Moment, Schedule, present
 from learners.objectives.soft_policy_gradient import SoftPolicyGradient
@@ -56,6 +61,11 @@ class ObjectiveConfig(StrictModel):
     action_mse: ActionMSE | None = None
     value: Value | None = None
     feature: Feature | None = None
+    expected_entropy: ExpectedEntropy | None = None
+    n_distill: NDistill | None = None
+    ppd: PPD | None = None
+    kickstart: Kickstart | None = None
+    qdagger: QDagger | None = None
 
     @model_validator(mode="after")
     def _not_empty(self) -> "ObjectiveConfig":
@@ -94,6 +104,22 @@ class ObjectiveConfig(StrictModel):
     def needs_features(self) -> bool:
         """Whether the learner must ask the teacher for features."""
         return any(term.needs_features for term in self.terms().values())
+
+    @property
+    def over_time(self) -> list[str]:
+        """The terms that need sequences."""
+        return [name for name, term in self.terms().items() if term.over_time]
+
+    @property
+    def on_policy(self) -> list[str]:
+        """The terms that learn from the student's own fresh actions only."""
+        return [name for name, term in self.terms().items() if term.on_policy]
+
+    @property
+    def target_interval(self) -> int | None:
+        """Learner steps after which the target network is made anew; None: no term needs one."""
+        intervals = [term.target_interval for term in self.terms().values()]
+        return min((interval for interval in intervals if interval is not None), default=None)
 
     @property
     def follows_share_of_teacher(self) -> bool:
@@ -154,10 +180,11 @@ class ObjectiveConfig(StrictModel):
         terms = self.terms()
         weights = {name: present(term.weight) for name, term in terms.items()}
         each = {name: term(batch, output) for name, term in terms.items()}
-        means = {name: losses.mean() for name, losses in each.items()}
+        means = {name: batch.mean(losses) for name, losses in each.items()}
         minimised = means
         if batch.weights is not None:
-            minimised = {name: (batch.weights * losses).mean() for name, losses in each.items()}
+            factors = batch.weights
+            minimised = {name: batch.mean(factors * losses) for name, losses in each.items()}
         weighted = [weights[name] * mean for name, mean in minimised.items()]
         total = sum(weights[name] * losses.detach() for name, losses in each.items())
         assert isinstance(total, torch.Tensor)

@@ -27,9 +27,19 @@ class Term(StrictModel):
     """Whether the student must have a value head for it."""
     needs_features: ClassVar[bool] = False
     """Whether batch and output must come with features."""
+    over_time: ClassVar[bool] = False
+    """Whether batches must be of sequences."""
+    on_policy: ClassVar[bool] = False
+    """Whether it learns from what the student itself did lately, sampling from π, and nothing
+    else."""
 
     weight: NonNegative = 1.0
     """Factor in the objective's sum."""
+
+    @property
+    def target_interval(self) -> int | None:
+        """Learner steps after which the target network is made anew; None: it needs none."""
+        return None
 
     def check_teacher(self, teacher: PolicySpec) -> None:
         """Hold the term against a teacher of one of its `teachers`; by default any will do.

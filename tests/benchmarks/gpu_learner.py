@@ -65,7 +65,7 @@ def learner_step(args: argparse.Namespace, layout: Layout, compiled: bool) -> Ca
     )
     learner = Learner(
         student=new_policy(SPEC, seed=0),
-        teacher_dist="logits",
+        teacher_dists=("logits",),
         objective=OBJECTIVE,
         config=config,
         window_capacity=args.window,

@@ -158,7 +158,7 @@ def test_the_parts_together_are_a_distillation(
     trainer = build_trainer(
         config,
         student=student(),
-        teacher_dist="logits",
+        teacher_dists=("logits",),
         feed=DirectFeed(build_readers(config, [shard])),
         publish=published.append,
         checkpoints=tmp_path / "checkpoints",

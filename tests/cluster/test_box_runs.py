@@ -13,9 +13,12 @@ from cluster.controller import Controller, Outcome
 from cluster.local_backend import LocalBackend
 from cluster.prepare import prepare
 from cluster.progress import PlainReporter
+from cluster.record import record, recording_config
+from cluster.recording import RecordingJob
 from cluster.run_directory import RunDirectory, create_run_directory
 from common.policies.policy import load_policy, policy_from_state, save_policy
 from common.policies.spec import DistKind, PolicySpec
+from common.storage import locate
 
 RECIPES = Path(__file__).resolve().parents[2] / "deploy" / "recipes"
 MOUNTAIN_CAR = """
@@ -126,6 +129,46 @@ def test_a_run_in_one_process_reaches_its_teacher(
     assert student.dist == dist
     assert student.observation.normalizer is not None
     assert files.onnx.exists()
+
+
+MEMORY = (
+    "student.network={name = 'lstm', hidden = 16, torso = {name = 'mlp', hidden = [16]}}",
+    "learner.sequence_length=32",
+    "learner.burn_in=4",
+    "objective={action_mse = {}}",
+)
+
+
+@pytest.mark.parametrize(("overrides", "largest"), [((), 0.1), (MEMORY, 0.3)])
+def test_a_student_learns_from_a_dataset(
+    overrides: tuple[str, ...], largest: float, tmp_path: Path
+) -> None:
+    save_swinging_teacher(tmp_path / "teacher.safetensors", "gaussian")
+    (tmp_path / "recipe.toml").write_text(MOUNTAIN_CAR)
+    config = recording_config(
+        load_recipe(tmp_path / "recipe.toml", ["behavior={name = 'teacher', action_noise = 0.3}"])
+    )
+    preparation = prepare(config, num_cpus=2, num_gpus=0)
+    assert preparation.teacher is not None
+    job = RecordingJob(
+        preparation=preparation,
+        teacher=preparation.teacher,
+        out=locate(tmp_path / "data"),
+        num_transitions=8_000,
+    )
+    manifest, complete = record(job, LocalBackend(), PlainReporter(Console(quiet=True)))
+    assert complete
+    assert manifest.transitions >= 8_000
+    teacher = '[teacher]\npath = "teacher.safetensors"\n'
+    assert teacher in MOUNTAIN_CAR
+    dataset = '[dataset]\npath = "data"\n'
+    (tmp_path / "recipe.toml").write_text(MOUNTAIN_CAR.replace(teacher, dataset))
+    outcome = run(load_recipe(tmp_path / "recipe.toml", list(overrides)), tmp_path / "run")
+    assert outcome.evaluation is not None
+    held_out = outcome.evaluation["tasks"]["MountainCarContinuous-v0"]["held_out"]
+    assert held_out["action_error"] < largest
+    assert (held_out["greedy_agreement"], held_out["kl"]) == (None, None)
+    assert outcome.evaluation["onnx"]["action_error"] < 1e-5
 
 
 @pytest.mark.slow

@@ -59,7 +59,7 @@ def config_of(folder: Path, batch_size: int, ratio: float, num_shards: int) -> R
 def learner_of(config: RunConfig) -> CountingLearner:
     return CountingLearner(
         student=make_policy(),
-        teacher_dist="logits",
+        teacher_dists=("logits",),
         objective=config.objective,
         config=config.learner,
         window_capacity=config.replay.window_size(),

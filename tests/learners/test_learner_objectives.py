@@ -35,7 +35,7 @@ def make_learner(
     wide = {"network": {"name": "mlp", "hidden": (TEACHER_HIDDEN,)}} if kind == "vectors" else {}
     return Learner(
         student=make_policy(kind, seed=seed, has_value=wanted.needs_value),
-        teacher_dist="logits",
+        teacher_dists=("logits",),
         objective=wanted,
         config=LearnerConfig.model_validate(values),
         window_capacity=1_000,

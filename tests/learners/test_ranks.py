@@ -61,7 +61,7 @@ def make_learner(
     return make(
         # Ranks start with different weights, and must not go on with them.
         student=make_policy(kind, seed=ranks.rank, has_value=has_value),
-        teacher_dist="logits",
+        teacher_dists=("logits",),
         objective=ObjectiveConfig.model_validate(objective or {"kl": {}}),
         config=LearnerConfig.model_validate(values),
         window_capacity=capacity,

@@ -88,7 +88,7 @@ class Parts:
         )
         self.learner = Learner(
             student=make_policy(kind, seed=1, has_value=False),
-            teacher_dist="logits",
+            teacher_dists=("logits",),
             objective=ObjectiveConfig.model_validate({"kl": {}}),
             config=config,
             window_capacity=self.replay.window_size(),

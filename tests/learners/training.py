@@ -69,7 +69,7 @@ class Run:
         self.feed = ListFeed(*items)
         self.learner = Learner(
             student=make_policy(seed=student_seed, **(student or {})),
-            teacher_dist="logits",
+            teacher_dists=("logits",),
             objective=ObjectiveConfig.model_validate({"kl": {}}),
             config=self.config,
             window_capacity=100,

@@ -66,7 +66,11 @@ def test_a_student_keeps_q_values_where_it_learns_them(tree: dict[str, Any], dis
 def test_terms_say_what_student_and_learner_must_have() -> None:
     names = ObjectiveConfig.model_fields
     each = {name: ObjectiveConfig.model_validate({name: {}}) for name in names}
-    assert {name for name in names if each[name].needs_value} == {"value"}
+    on_policy = {"expected_entropy", "n_distill", "ppd", "kickstart"}
+    assert {name for name in names if each[name].on_policy} == on_policy
+    assert {name for name in names if each[name].needs_value} == {"value"} | on_policy
+    assert {name for name in names if each[name].over_time} == {"qdagger"} | on_policy
+    assert {name for name in names if each[name].target_interval} == {"qdagger"}
     assert {name for name in names if each[name].needs_features} == {"feature"}
     assert each["value"].terms()["value"].weight == 0.5
     assert each["feature"].terms()["feature"].weight == 0.01
