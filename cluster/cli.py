@@ -37,6 +37,7 @@ from cluster.run_directory import (
     write_json,
 )
 from cluster.screen import Screen
+from cluster.task_config import refuse_tasks
 from common.credentials import refuse_credentials
 from common.errors import ConfigError, RunDirectoryError, StillhouseError, UserError
 from common.policies.policy import Policy, load_policy, save_policy
@@ -64,6 +65,11 @@ class Where(NamedTuple):
     address: str | None
     local: bool
     detached: bool
+
+
+Task = Annotated[
+    str | None, typer.Option("--task", help="Of a student of several tasks: one of them.")
+]
 
 
 @app.command()
@@ -132,6 +138,7 @@ def evaluate(
     address: Address = None,
     local: Local = False,
     as_json: AsJson = False,
+    task: Task = None,
 ) -> None:
     """Score a run's student against its teacher again, and write evaluation.json."""
     changes = [] if episodes is None else [f"evaluation.num_episodes={episodes}"]
@@ -149,9 +156,14 @@ def evaluate(
     )
     if (teacher := preparation.teacher) is None:
         raise RunDirectoryError(f"{target}: has no {directory.teacher.name} to compare with")
+    if task is not None:
+        preparation = preparation.with_task(task)
     with opened_backend(address, local) as backend:
         scores = judge_student(preparation, backend, teacher, student)
-    write_json(directory.evaluation, former | scores.as_json())
+    found = scores.as_json()
+    if task is not None:  # what was said of all together stays
+        found = {"tasks": former.get("tasks", {}) | found["tasks"]}
+    write_json(directory.evaluation, former | found)
     if as_json:
         print(json.dumps(scores.as_json()))
     else:
@@ -198,6 +210,7 @@ def bench(
 ) -> None:
     """Measure the parts of a recipe alone, and the whole, on this machine."""
     config = load_recipe(recipe, overrides or [])
+    refuse_tasks(config, "bench")
     # Any temperature costs the same, and no score is taken here.
     config = config.model_copy(update={"objective": config.objective.with_temperature(1.0)})
     preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=num_gpus_here())
@@ -235,8 +248,10 @@ def export(
     out: Annotated[
         str | None, typer.Option(help="The file to write; by default beside the policy.")
     ] = None,
+    task: Task = None,
 ) -> None:
     """Write a policy in a format that other runtimes read."""
+    from common.policies.tasks import policy_of_task
     from common.teachers import load_teacher
     from learners.export import EXPORT_FORMATS
 
@@ -247,7 +262,14 @@ def export(
     if path.is_dir():
         path = RunDirectory(path).student
     policy = load_teacher(path)
-    target = locate(out) if out is not None else path.with_suffix(f".{format}")
+    target = path.with_suffix(f".{format}")
+    if task is not None:
+        policy = policy_of_task(policy, task)
+        target = path.with_suffix(f".{task}.{format}")
+    elif policy.spec.heads:
+        names = ", ".join(head.name for head in policy.spec.heads)
+        raise ConfigError(f"{path}: of several tasks; name one with --task: {names}")
+    target = locate(out) if out is not None else target
     check_writable(target)
     EXPORT_FORMATS[format](policy, target)
     print(f"{target}: {target.num_bytes():,} bytes")
@@ -277,6 +299,8 @@ def _execute(
             "--detach needs --address (or RAY_ADDRESS): a cluster that outlives this command; "
             "ray start --head starts one on this machine"
         )
+    if where.detached:
+        refuse_tasks(config, "--detach")
     # One process takes turns, and a cluster is asked for what it has once it is reached.
     preparation = prepare(
         config,

@@ -66,6 +66,16 @@ class Preparation:
         spec = joined_spec(specs, name=f"{self.config.name}-student")
         return new_policy(spec, seed=self.config.seed)
 
+    def with_task(self, name: str) -> "Preparation":
+        """Return the same with one of several tasks.
+
+        Raises:
+            MismatchError: there is no such task.
+        """
+        if not (parts := tuple(part for part in self.parts if part.config.task_name == name)):
+            raise MismatchError(f"task {name}: the recipe's is called {self.config.task_name}")
+        return replace(self, parts=parts)
+
     def with_config(self, config: RunConfig, *of_parts: RunConfig) -> "Preparation":
         """Return the same with other recipes, in which only details were resolved."""
         pairs = zip(self.parts, of_parts, strict=True)

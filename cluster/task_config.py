@@ -11,6 +11,7 @@ from pydantic import Field
 from actors.environments import EnvConfig
 from actors.placement import AtSamplingPlacement, SharedPlacement
 from common.config import StrictModel
+from common.errors import ConfigError
 from common.policies.spec import ActingSpec
 
 if TYPE_CHECKING:
@@ -122,3 +123,14 @@ def check_tasks(config: "RunConfig") -> None:
     for setting, wanted in one_only.items():
         if wanted:
             raise ValueError(f"{setting}: works with one task, not {count}; leave it out")
+
+
+def refuse_tasks(config: "RunConfig", what: str) -> None:
+    """Refuse several tasks.
+
+    Raises:
+        ConfigError: the recipe has some.
+    """
+    if len(config.tasks) > 1:
+        names = ", ".join(task.name for task in config.tasks)
+        raise ConfigError(f"{what}: works with a recipe of one task, and this one has {names}")

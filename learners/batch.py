@@ -59,12 +59,12 @@ class DistillBatch:
 
     task: str | None = None
     """Of a student of several tasks: which of them all rows are of."""
-    outputs: slice = slice(None)
+    outputs: slice | None = None
     """Which of the student's first outputs are the task's."""
 
     def of_task(self, output: NetworkOutput) -> NetworkOutput:
         """Return the task's part of what the student says of this batch."""
-        if self.task is None:
+        if self.outputs is None:
             return output
         return output._replace(dist_inputs=output.dist_inputs[:, self.outputs])
 
