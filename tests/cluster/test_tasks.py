@@ -1,0 +1,109 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from cluster.config import RunConfig
+from cluster.prepare import prepare
+from cluster.run_directory import RunDirectory, create_run_directory, open_run_directory
+from common.errors import ConfigError, MismatchError
+from common.policies.policy import load_policy, save_policy
+from tests.builders import make_policy
+from tests.commands import Stillhouse
+from tests.tasks import HEAVY, load_tasks, write_tasks
+
+
+def test_a_recipe_knows_each_of_its_tasks(tmp_path: Path) -> None:
+    config = load_tasks(tmp_path)
+    assert config.task_name == "light+heavy"
+    light, heavy = config.of_tasks()
+    assert (light.task_name, light.env.id) == ("light", "CartPole-v1")
+    assert (heavy.task_name, heavy.env.id) == ("heavy", HEAVY)
+    assert heavy.teacher is not None
+    assert heavy.teacher.path == str(tmp_path / "heavy.safetensors")
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+    assert RunConfig.model_validate_json(heavy.model_dump_json()) == heavy
+
+
+def test_the_resolved_recipe_is_read_again(tmp_path: Path) -> None:
+    config = load_tasks(tmp_path)
+    create_run_directory(tmp_path / "run", config)
+    _, again = open_run_directory(tmp_path / "run", [])
+    assert again == config
+
+
+def test_a_task_is_changed_by_its_name(tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    config = load_tasks(tmp_path, f"tasks.heavy.teacher.path={other}")
+    assert config.tasks[1].teacher.path == str(other)
+    with pytest.raises(ConfigError, match="tasks.third"):
+        load_tasks(tmp_path, f"tasks.third.teacher.path={other}")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("env.id=CartPole-v1", "env: give it in each of"),
+        ("actors.num_env_runners=1", "actors.num_env_runners = 1: fewer than the 2"),
+        ("learner.batch_size=63", "learner.batch_size = 63: must be a multiple of the 2"),
+        ("replay.checkpoint=true", "replay.checkpoint = true: works with one task, not 2"),
+        ("actors.inference.placement=shared", "placement = 'shared': works with one task"),
+        ("objective.value.weight=0.5", "objective.value: works with one task"),
+        ("objective.kl.temperature=auto", "temperature = 'auto': works with one task"),
+        ("replay.window=600", "replay.window = 600: must hold two chunks"),
+        ("tasks.heavy.name=light", "tasks: names must differ: light, light"),
+        ("tasks.heavy.name=a/b", "tasks.1.name = 'a/b'"),
+    ],
+)
+def test_what_does_not_go_with_several_tasks_is_refused(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_tasks(tmp_path, override)
+    assert "\n" not in str(caught.value)
+
+
+def test_teachers_of_other_observations_are_refused(tmp_path: Path) -> None:
+    config = load_tasks(tmp_path, 'tasks.heavy.env.id="Acrobot-v1"')
+    acrobot = make_policy(
+        network={"name": "mlp", "hidden": (4,)},
+        observation={"shape": (6,), "dtype": "float32"},
+        num_actions=3,
+    )
+    save_policy(acrobot, tmp_path / "heavy.safetensors")
+    with pytest.raises(MismatchError, match="tasks light and heavy: one student cannot see both"):
+        prepare(config, num_cpus=4, num_gpus=0)
+
+
+def test_the_student_has_a_head_for_each_task(tmp_path: Path) -> None:
+    preparation = prepare(load_tasks(tmp_path), num_cpus=4, num_gpus=0)
+    assert preparation.teacher is not None
+    student = preparation.new_student(preparation.teacher)
+    heads = [(head.name, head.num_actions, head.dist) for head in student.spec.heads]
+    assert heads == [("light", 2, "logits"), ("heavy", 3, "logits")]
+    assert preparation.teacher_dists(preparation.teacher) == ("logits", "q_values")
+
+
+@pytest.mark.slow
+def test_one_student_learns_two_tasks(tmp_path: Path, stillhouse: Stillhouse) -> None:
+    recipe = write_tasks(tmp_path)
+    ran = stillhouse("run", recipe, "--local", "--run-dir", tmp_path / "run")
+    assert ran.code == 0, ran.err
+    directory = RunDirectory(tmp_path / "run")
+    scores = json.loads(directory.evaluation.read_text())
+    assert list(scores["tasks"]) == ["light", "heavy"]
+    for task in scores["tasks"].values():
+        assert task["share_of_teacher"] > 0.9
+        assert task["onnx"]["greedy_agreement"] == 1.0
+    figures = json.loads(directory.metrics.read_text().splitlines()[-1])
+    assert {"learner/light/kl", "learner/heavy/kl"} <= figures.keys()
+    # Every transition that was collected was received, whatever task it is of.
+    assert figures["learner/env_steps"] == figures["actor/env_steps"] >= 12_000
+    assert len(load_policy(directory.student).spec.heads) == 2
+    one = stillhouse("evaluate", tmp_path / "run", "--local", "--task", "heavy", "--json")
+    assert list(json.loads(one.out)["tasks"]) == ["heavy"]
+    assert list(json.loads(directory.evaluation.read_text())["tasks"]) == ["light", "heavy"]
+    whole = stillhouse("export", tmp_path / "run")
+    assert (whole.code, "name one with --task: light, heavy" in whole.err) == (2, True)
+    assert stillhouse("export", tmp_path / "run", "--task", "light").code == 0
+    assert (tmp_path / "run" / "student.light.onnx").is_file()
