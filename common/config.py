@@ -5,6 +5,7 @@ them. This module knows none of them.
 """
 
 import difflib
+import itertools
 import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -58,10 +59,13 @@ def apply_overrides(tree: Tree, overrides: Sequence[str]) -> Tree:
         if not separator or not all(parts):
             raise ConfigError(f"--set {override}: expected key=value, for example seed=1")
         node = result
-        for part in parts[:-1]:
+        for part, name in itertools.pairwise(parts):
             child = node.setdefault(part, {})
             if isinstance(child, list):  # of tables, which are told apart by their names
                 child = {table["name"]: table for table in child if "name" in table}
+                if name not in child:
+                    known = ", ".join(child)
+                    raise ConfigError(f"--set {override}: {part} has no {name}, only {known}")
             if not isinstance(child, dict):
                 raise ConfigError(f"--set {override}: {part} is a value, not a table")
             node = child

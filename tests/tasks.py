@@ -14,7 +14,7 @@ from common.policies.policy import Policy, policy_from_state, save_policy
 from common.policies.spec import ObservationSpec, PolicySpec
 from tests.cartpole import GAINS, RECIPE, save_cartpole_teacher
 
-HEAVY = "HeavyPole-v0"
+HEAVY = "tests.tasks:HeavyPole-v0"
 
 
 class HeavyPole(CartPoleEnv):
@@ -33,7 +33,7 @@ class HeavyPole(CartPoleEnv):
         return super().step(0 if action == 2 else action)
 
 
-gymnasium.register(HEAVY, entry_point=HeavyPole, max_episode_steps=500)
+gymnasium.register("HeavyPole-v0", entry_point=HeavyPole, max_episode_steps=500)
 
 TASKS = f"""
 [[tasks]]

@@ -36,7 +36,7 @@ def test_a_task_is_changed_by_its_name(tmp_path: Path) -> None:
     other = tmp_path / "other.safetensors"
     config = load_tasks(tmp_path, f"tasks.heavy.teacher.path={other}")
     assert config.tasks[1].teacher.path == str(other)
-    with pytest.raises(ConfigError, match="tasks.third"):
+    with pytest.raises(ConfigError, match="tasks has no third, only light, heavy"):
         load_tasks(tmp_path, f"tasks.third.teacher.path={other}")
 
 
@@ -88,7 +88,7 @@ def test_the_student_has_a_head_for_each_task(tmp_path: Path) -> None:
 def test_one_student_learns_two_tasks(tmp_path: Path, stillhouse: Stillhouse) -> None:
     recipe = write_tasks(tmp_path)
     ran = stillhouse("run", recipe, "--local", "--run-dir", tmp_path / "run")
-    assert ran.code == 0, ran.err
+    assert ran.returncode == 0, ran.stderr
     directory = RunDirectory(tmp_path / "run")
     scores = json.loads(directory.evaluation.read_text())
     assert list(scores["tasks"]) == ["light", "heavy"]
@@ -101,9 +101,24 @@ def test_one_student_learns_two_tasks(tmp_path: Path, stillhouse: Stillhouse) ->
     assert figures["learner/env_steps"] == figures["actor/env_steps"] >= 12_000
     assert len(load_policy(directory.student).spec.heads) == 2
     one = stillhouse("evaluate", tmp_path / "run", "--local", "--task", "heavy", "--json")
-    assert list(json.loads(one.out)["tasks"]) == ["heavy"]
+    assert list(json.loads(one.stdout)["tasks"]) == ["heavy"]
     assert list(json.loads(directory.evaluation.read_text())["tasks"]) == ["light", "heavy"]
     whole = stillhouse("export", tmp_path / "run")
-    assert (whole.code, "name one with --task: light, heavy" in whole.err) == (2, True)
-    assert stillhouse("export", tmp_path / "run", "--task", "light").code == 0
+    assert (whole.returncode, "name one with --task: light, heavy" in whole.stderr) == (2, True)
+    assert stillhouse("export", tmp_path / "run", "--task", "light").returncode == 0
     assert (tmp_path / "run" / "student.light.onnx").is_file()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_two_tasks_on_ray(tmp_path: Path, stillhouse: Stillhouse) -> None:
+    recipe = write_tasks(tmp_path)
+    changes = [
+        "--set=actors.num_cpus_per_runner=0.5",
+        "--set=learner.num_cpus=0.5",
+        "--set=total_env_steps=6000",
+    ]
+    ran = stillhouse("run", recipe, "--run-dir", tmp_path / "run", *changes)
+    assert ran.returncode == 0, ran.stderr
+    scores = json.loads(RunDirectory(tmp_path / "run").evaluation.read_text())
+    assert all(task["share_of_teacher"] > 0.5 for task in scores["tasks"].values())

@@ -103,7 +103,7 @@ def sequences_of_batch(batch: DistillBatch) -> list[tuple[Row, ...]]:
 def window_of(capacity: int, length: int, sampler: Any = UNIFORM) -> TransitionWindow:
     return TransitionWindow(
         capacity,
-        teacher_dists=("logits",),
+        teacher_dist="logits",
         device=CPU,
         sampler=make_sampler(sampler, capacity=capacity // length, device=CPU),
         sequence_length=length,

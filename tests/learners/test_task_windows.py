@@ -5,7 +5,7 @@ import torch
 from common.policies.policy import Policy, new_policy
 from common.policies.tasks import joined_spec
 from common.replay.sampler_config import Prioritized, Uniform
-from common.trajectory import VectorObservations, labelled_chunk
+from common.trajectory import ChunkId, VectorObservations, labelled_chunk
 from learners.batch import DistillBatch
 from learners.config import LearnerConfig
 from learners.feed import FeedItem
@@ -48,7 +48,8 @@ def item(task: str, *, num_steps: int = 20, mark: float = 0.0, granted: int = 0)
     values[..., 0] = mark
     labels = rng.normal(size=(num_steps, 2, ACTIONS[task])).astype(np.float32)
     chunk = labelled_chunk(VectorObservations(values), labels)
-    return FeedItem(granted=granted, chunks=[replace(chunk, task_id=task)])
+    chunk_id = ChunkId(runner=list(ACTIONS).index(task), incarnation=0, sequence=0)
+    return FeedItem(granted=granted, chunks=[replace(chunk, task_id=task, chunk_id=chunk_id)])
 
 
 def test_nothing_is_learnt_until_there_are_transitions_of_every_task():
