@@ -43,7 +43,7 @@ teacher = {{ path = "teacher.safetensors" }}
 
 [[tasks]]
 name = "heavy"
-env = {{ family = "gymnasium", id = "{HEAVY}" }}
+env = {{ family = "gymnasium", id = "{HEAVY}", trust = true }}
 teacher = {{ path = "heavy.safetensors" }}
 """
 
