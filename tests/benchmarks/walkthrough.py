@@ -77,11 +77,14 @@ class Walk:
         return self._run("stillhouse", [sys.executable, "-m", "cluster"], words)
 
     def submit(self, *words: str) -> str:
-        """Run `stillhouse WORDS` as a Ray job and wait for its end."""
+        """Run `stillhouse WORDS` as a Ray job and wait for its end.
+
+        Without `--working-dir`: nodes of one machine would unpack it over each other's.
+        """
         ray_command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
-        python = ("--", sys.executable, "-m", "cluster")
-        options = ("job", "submit", "--address", self._head.url, "--working-dir", str(ROOT))
-        return self._run("ray", ray_command, (*options, *python, *words))
+        program = str(Path(sys.executable).with_name("stillhouse"))
+        submit = ("job", "submit", "--address", self._head.url, "--")
+        return self._run("ray", ray_command, (*submit, program, *words))
 
     def look(self) -> RunStatus:
         """Return the run's newest report."""
