@@ -6,9 +6,11 @@ Produces encoded chunks; waits where `insert` waits (the shard's rate limiter).
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
-from actors.env_runner import EnvRunner, EpisodeResult
+from actors.env_runner import EpisodeResult
 from common.codec import EncodedChunk, encode
+from common.trajectory import TrajectoryChunk
 from common.weights import PolicyWeights
 
 
@@ -32,11 +34,31 @@ class CollectorStats:
     """Ended since the last report."""
 
 
+class Runner(Protocol):
+    """Where chunks come from: `EnvRunner`, or `DatasetRunner` in its place."""
+
+    env_steps: int
+    """Valid transitions so far."""
+    policy_version: int
+
+    def set_weights(self, weights: PolicyWeights) -> None:
+        """Go on with these."""
+
+    def sample(self) -> TrajectoryChunk:
+        """Return the next chunk."""
+
+    def drain_episodes(self) -> list[EpisodeResult]:
+        """Return the episodes that ended since the last call."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
 class Collector:
     """Drives an env runner.
 
     Args:
-        runner: the env runner.
+        runner: the env runner, or what stands in its place.
         pull: returns weights newer than a version, or None.
         insert: takes an encoded chunk; it may wait.
         runner_id: number of the runner.
@@ -45,7 +67,7 @@ class Collector:
 
     def __init__(
         self,
-        runner: EnvRunner,
+        runner: Runner,
         *,
         pull: Callable[[int], PolicyWeights | None],
         insert: Callable[[EncodedChunk], object],

@@ -69,6 +69,9 @@ class ActorsConfig(StrictModel):
 class EvaluationConfig(StrictModel):
     """How teacher, student and a random policy are scored."""
 
+    play: bool | Literal["auto"] = "auto"
+    """Whether they play. With a [dataset], the student is scored on held-out sequences, too, and
+    auto: it plays where the environment can be made."""
     num_episodes: int = Field(default=30, ge=2)
     """Full episodes of each."""
     num_random_episodes: int | None = Field(default=None, ge=2)

@@ -5,11 +5,14 @@ from collections.abc import Callable
 import torch
 
 from actors.collector import Collector
+from actors.dataset_runner import DatasetRunner
 from actors.env_runner import EnvRunner
 from actors.environments import make_environment
 from actors.evaluator import EvaluationResult, evaluate
 from cluster.config import RunConfig
+from cluster.dataset_config import DatasetConfig
 from common.codec import EncodedChunk
+from common.dataset import open_dataset
 from common.networks.inputs import Layout, Precision
 from common.policies.acting import ActingPolicy
 from common.policies.inference import CPU, InferencePolicy, Inputs
@@ -41,12 +44,26 @@ def build_collector(
     insert: Callable[[EncodedChunk], object],
     start_env_steps: int = 0,
 ) -> Collector:
-    """Build an env runner and its loop.
+    """Build an env runner and its loop; from a dataset, what stands in its place.
 
     `start_env_steps` are the transitions that the run had when this session started: a resumed run
     goes on with seeds that it has not used before.
     """
     actors = config.actors
+    if config.dataset is not None:
+        return Collector(
+            build_dataset_runner(
+                config,
+                config.dataset,
+                runner_id=runner_id,
+                incarnation=incarnation,
+                start_env_steps=start_env_steps,
+            ),
+            pull=pull,
+            insert=insert,
+            runner_id=runner_id,
+            incarnation=incarnation,
+        )
     inputs = teacher.shared_inputs() if isinstance(teacher, InferencePolicy) else None
     runner = EnvRunner(
         make_environment(config.env, num_envs=actors.num_envs_per_runner),
@@ -63,6 +80,27 @@ def build_collector(
         labels=actors.labels_chunks,
     )
     return Collector(runner, pull=pull, insert=insert, runner_id=runner_id, incarnation=incarnation)
+
+
+def build_dataset_runner(
+    config: RunConfig,
+    recorded: DatasetConfig,
+    *,
+    runner_id: int,
+    incarnation: int,
+    start_env_steps: int,
+) -> DatasetRunner:
+    """Build what reads an env runner's share of the dataset."""
+    dataset = open_dataset(recorded.path)
+    return DatasetRunner(
+        dataset,
+        dataset.split(recorded.holdout).training,
+        runner_id=runner_id,
+        num_runners=config.actors.num_env_runners,
+        incarnation=incarnation,
+        seed=config.seed,
+        start_env_steps=start_env_steps,
+    )
 
 
 def build_inference(

@@ -1,15 +1,14 @@
 """The command line: `stillhouse run | check | evaluate | teach | resume | export | bench`, and the
-commands on runs of a cluster, which are in `cluster.run_commands`.
+commands that have files of their own: `record` in `cluster.record_command`, and those on runs of a
+cluster in `cluster.run_commands`.
 
 Exit codes: 0 done, 2 the user's mistake (one line, no traceback), 1 ours, 130 stopped by Ctrl-C.
 """
 
 import json
 import math
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Annotated, Any, NamedTuple, cast
@@ -17,11 +16,14 @@ from typing import IO, Annotated, Any, NamedTuple, cast
 import typer
 from rich.console import Console
 
+from cluster.backends import num_cpus_here, num_gpus_here, opened_backend
 from cluster.board import RunStatus
 from cluster.config import RunConfig, load_recipe
 from cluster.control import BoardReporter, Control
+from cluster.options import Address, AsJson, Detach, Local, Overrides, Recipe
 from cluster.prepare import prepare
 from cluster.progress import Reporter, make_reporter
+from cluster.record_command import commands as record_commands
 from cluster.run_commands import commands
 from cluster.run_directory import (
     RunDirectory,
@@ -35,7 +37,6 @@ from cluster.run_directory import (
     write_json,
 )
 from cluster.screen import Screen
-from cluster.session import Backend
 from common.credentials import refuse_credentials
 from common.errors import ConfigError, RunDirectoryError, StillhouseError, UserError
 from common.policies.policy import Policy, load_policy, save_policy
@@ -53,24 +54,8 @@ app = typer.Typer(
     help="Distil trained reinforcement-learning policies into small ones.",
 )
 
+app.add_typer(record_commands)
 app.add_typer(commands)
-
-Recipe = Annotated[Path, typer.Argument(help="The recipe, a .toml file.", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the recipe; repeatable."),
-]
-Local = Annotated[bool, typer.Option("--local", help="Everything in this process, without Ray.")]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        envvar="RAY_ADDRESS", help="Of a running Ray cluster; without it, one is started here."
-    ),
-]
-Detach = Annotated[
-    bool, typer.Option("--detach", help="Let the cluster run it, and return at once.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Where(NamedTuple):
@@ -128,7 +113,7 @@ def resume(
 def check(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False) -> None:
     """Find what is wrong with a recipe, without starting anything."""
     config = load_recipe(recipe, overrides or [])
-    preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=_num_gpus())
+    preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=num_gpus_here())
     if as_json:
         print(json.dumps({"name": config.name, "warnings": preparation.warnings}))
         return
@@ -156,7 +141,7 @@ def evaluate(
     student = load_policy(directory.student)
     former = read_evaluation(directory)
     # The controller imports Ray and torch's exporters; errors above come without that wait.
-    from cluster.evaluation import evaluate_student
+    from cluster.evaluation import judge_student
 
     # Playing episodes reserves nothing for env runners and learner.
     preparation = prepare(
@@ -164,8 +149,8 @@ def evaluate(
     )
     if (teacher := preparation.teacher) is None:
         raise RunDirectoryError(f"{target}: has no {directory.teacher.name} to compare with")
-    with _backend(address, local) as backend:
-        scores = evaluate_student(config, backend, teacher, student)
+    with opened_backend(address, local) as backend:
+        scores = judge_student(preparation, backend, teacher, student)
     write_json(directory.evaluation, former | scores.as_json())
     if as_json:
         print(json.dumps(scores.as_json()))
@@ -186,11 +171,11 @@ def teach(
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out {out}: a policy file's name ends in .safetensors")
     check_writable(out)
-    prepare(config, num_cpus=num_cpus_here(), num_gpus=_num_gpus())
+    prepare(config, num_cpus=num_cpus_here(), num_gpus=num_gpus_here())
     from cluster.controller import train_teacher_for
 
     reporter = make_reporter(Console())
-    with _backend(None, local=False):
+    with opened_backend(None, local=False):
         teacher, _ = train_teacher_for(config, reporter)
     save_policy(teacher, out)
     reporter.say(
@@ -215,8 +200,8 @@ def bench(
     config = load_recipe(recipe, overrides or [])
     # Any temperature costs the same, and no score is taken here.
     config = config.model_copy(update={"objective": config.objective.with_temperature(1.0)})
-    preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=_num_gpus())
-    if preparation.teacher is None:
+    preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=num_gpus_here())
+    if preparation.teacher is None or config.dataset is not None:
         raise ConfigError(f"{recipe}: bench needs a [teacher] with a path")
     from cluster.bench.rounds import run_bench
     from cluster.ray_backend import RayBackend
@@ -296,13 +281,13 @@ def _execute(
     preparation = prepare(
         config,
         num_cpus=num_cpus_here() if where.address is None and not where.local else math.inf,
-        num_gpus=_num_gpus() if where.address is None else math.inf,
+        num_gpus=num_gpus_here() if where.address is None else math.inf,
         teacher=None if resumed is None else kept_teacher(resumed, config),
     )
     reporter: Reporter = make_reporter(Console(file=cast("IO[str]", Screen(sys.stdout))))
     from cluster.controller import Controller
 
-    with _backend(where.address, where.local) as backend:
+    with opened_backend(where.address, where.local) as backend:
         path = locate(path.absolute) if where.detached else path
         directory = resumed or create_run_directory(path, config)
         reporter.say(f"run directory: {path}")
@@ -340,35 +325,6 @@ def _on_board(control: Control) -> AbstractContextManager[None]:
     from cluster.ray_board import attached
 
     return attached(control)
-
-
-@contextmanager
-def _backend(address: str | None, local: bool) -> Iterator[Backend]:
-    """Start what does the work, and give it back in the end."""
-    backend: Backend
-    if local:
-        from cluster.local_backend import LocalBackend
-
-        backend = LocalBackend()
-    else:
-        from cluster.ray_backend import RayBackend
-
-        backend = RayBackend(address=address, num_cpus=num_cpus_here())
-    try:
-        yield backend
-    finally:
-        backend.close()
-
-
-def num_cpus_here() -> int:
-    """Return the CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _num_gpus() -> int:
-    import torch
-
-    return torch.cuda.device_count()
 
 
 def _fail(error: Any, code: int) -> None:

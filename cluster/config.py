@@ -9,6 +9,7 @@ from actors.behavior import BehaviorConfig, Dagger
 from actors.config import ActorsConfig, EvaluationConfig
 from actors.environments import EnvConfig
 from actors.placement import SharedPlacement
+from cluster.dataset_config import DatasetConfig, check_tables, with_dataset
 from common.config import StrictModel, Tree, apply_overrides, read_toml, validate
 from common.credentials import refuse_credentials
 from common.networks import NetworkSpec
@@ -94,6 +95,8 @@ class RunConfig(StrictModel):
     teacher: TeacherConfig | None = None
     teach: TeachConfig | None = None
     """Trains the teacher first, where `[teacher]` names no file."""
+    dataset: DatasetConfig | None = None
+    """Distils from a recording, which has its teacher in it; `[env]` may be left out then."""
     student: StudentConfig
     behavior: BehaviorConfig = Dagger()
     objective: ObjectiveConfig
@@ -107,11 +110,13 @@ class RunConfig(StrictModel):
 
     @model_validator(mode="after")
     def _one_teacher(self) -> "RunConfig":
-        if (self.teacher is None) == (self.teach is None):
+        given = [key for key in ("teacher", "teach", "dataset") if getattr(self, key) is not None]
+        if len(given) != 1:
             raise ValueError(
-                "teacher: give either [teacher] with a path or [teach] to train one, not "
-                + ("neither" if self.teacher is None else "both")
+                "teacher: give either [teacher] with a path, or [teach] to train one, or "
+                f"[dataset] with one in it, not {('neither', '', 'both', 'all')[len(given)]}"
             )
+        check_tables(self)
         if self.teach is not None and self.env.family != "gymnasium":
             raise ValueError("teach: training a teacher needs env.family = 'gymnasium'")
         if self.replay.num_shards > self.actors.num_env_runners:
@@ -207,9 +212,9 @@ def load_recipe(path: Named, overrides: list[str]) -> RunConfig:
     """
     location = locate(path)
     folder = Path(location.path).parent if location.is_local else Path.cwd()
-    tree = _with_absolute_teacher(_without_credentials(read_toml(location)), folder)
+    tree = _with_absolute_paths(_without_credentials(read_toml(location)), folder)
     tree = _without_credentials(apply_overrides(tree, overrides))
-    tree = _with_absolute_teacher(tree, Path.cwd())
+    tree = with_dataset(_with_absolute_paths(tree, Path.cwd()))
     return validate(RunConfig, tree, str(location))
 
 
@@ -218,10 +223,11 @@ def _without_credentials(tree: Tree) -> Tree:
     return tree
 
 
-def _with_absolute_teacher(tree: Tree, base: Path) -> Tree:
-    teacher = tree.get("teacher")
-    if not isinstance(teacher, dict) or not isinstance(teacher.get("path"), str):
-        return tree
-    if "://" in teacher["path"] or names_factory(teacher["path"]):
-        return tree
-    return tree | {"teacher": teacher | {"path": str((base / teacher["path"]).resolve())}}
+def _with_absolute_paths(tree: Tree, base: Path) -> Tree:
+    for key in ("teacher", "dataset"):
+        table = tree.get(key)
+        if not isinstance(table, dict) or not isinstance(table.get("path"), str):
+            continue
+        if "://" not in table["path"] and not names_factory(table["path"]):
+            tree = tree | {key: table | {"path": str((base / table["path"]).resolve())}}
+    return tree

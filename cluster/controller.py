@@ -1,6 +1,7 @@
 """The controller: a run from recipe to delivered student.
 
-    teach (where the recipe says so) → baseline: teacher and random policy play
+    teach (where the recipe says so) → baseline: teacher and random policy play (where no dataset
+      takes the place of the env runners)
       → distil: a `Session` runs the main road, polled here about once a second
       → evaluate the student → export, footprint, table, evaluation.json
 
@@ -18,7 +19,7 @@ from cluster.board import Wanted
 from cluster.config import RunConfig
 from cluster.control import Control
 from cluster.delivery import Delivery
-from cluster.evaluation import evaluate_student
+from cluster.evaluation import judge_student
 from cluster.groundwork import Groundwork, lay_groundwork
 from cluster.interrupt import deferred_interrupt
 from cluster.monitor import Monitor
@@ -26,7 +27,8 @@ from cluster.prepare import Preparation, new_student
 from cluster.progress import Reporter, describe
 from cluster.run_directory import RunDirectory, write_json
 from cluster.run_log import RunLog
-from cluster.scoring import Scores
+from cluster.scaling import fewest_env_runners
+from cluster.scoring import Verdict
 from cluster.session import Backend, Session, Snapshot
 from cluster.spool import Spool
 from cluster.telemetry import Metrics
@@ -92,7 +94,7 @@ class Controller:
     def _run(self) -> Outcome:
         config = self._config
         self._control.report(
-            total_env_steps=config.total_env_steps, min_env_runners=config.replay.num_shards
+            total_env_steps=config.total_env_steps, min_env_runners=fewest_env_runners(config)
         )
         for warning in self._preparation.warnings:
             self._reporter.say(f"note: {warning}")
@@ -206,9 +208,10 @@ class Controller:
         student: Policy,
         groundwork: Groundwork,
     ) -> dict[str, Any]:
-        self._reporter.say(f"student plays {self._config.evaluation.num_episodes} episodes")
-        scores = evaluate_student(
-            self._config,
+        if self._config.evaluation.play is not False:
+            self._reporter.say(f"student plays {self._config.evaluation.num_episodes} episodes")
+        scores = judge_student(
+            self._preparation.with_config(groundwork.config),
             self._backend,
             teacher,
             student,
@@ -233,10 +236,10 @@ class Controller:
         self._delivery.note(self._spool.flush())
         self._delivery.check(self._directory.path)
 
-    def _export(self, student: Policy, scores: Scores, evaluation: dict[str, Any]) -> ExportCheck:
+    def _export(self, student: Policy, scores: Verdict, evaluation: dict[str, Any]) -> ExportCheck:
         """Write the student as ONNX, run the file, and add what it is like to the evaluation."""
         export_onnx(student, self._directory.onnx)
-        check = verify_onnx(self._directory.onnx, student, scores.student.observations)
+        check = verify_onnx(self._directory.onnx, student, scores.observations)
         evaluation["onnx"] = {
             "bytes": self._directory.onnx.num_bytes(),
             "greedy_agreement": check.greedy_agreement,
@@ -256,7 +259,7 @@ class Controller:
                 f"{100 * check.greedy_agreement:.2f} % of the observations"
             )
 
-    def _require(self, scores: Scores) -> None:
+    def _require(self, scores: Verdict) -> None:
         required, share = self._config.evaluation.required_share, scores.share
         if required is not None and (share is None or share.share < required):
             reached = "no defined share" if share is None else f"{100 * share.share:.1f} %"
@@ -308,6 +311,9 @@ def train_teacher_for(config: RunConfig, reporter: Reporter) -> tuple[Policy, bo
 def _share_of(evaluation: dict[str, Any]) -> str:
     """Say what a finished run came to."""
     ((task, scores),) = evaluation["tasks"].items()
+    if "student" not in scores:
+        agreement = scores["greedy_agreement"]
+        return f"{task}: {100 * agreement:.1f} % of its teacher's greedy actions, held out"
     share = scores["share_of_teacher"]
     reached = "" if share is None else f", {100 * share:.1f} % of its teacher"
     return f"{task}: the student plays {scores['student']['mean_return']:.2f}{reached}"

@@ -2,10 +2,15 @@
 
 from actors.evaluator import EvaluationResult
 from cluster.config import RunConfig
-from cluster.scoring import Scores
+from cluster.offline import some_observations
+from cluster.offline_scores import OfflineScores
+from cluster.prepare import Preparation
+from cluster.scoring import Scores, Verdict
 from cluster.session import Backend, EvaluationJob
 from common.policies.policy import Policy
 from learners.footprint import measure_footprint
+from learners.held_out import score_held_out
+from learners.objectives.temperature import resolve_temperature
 
 
 def play_random(config: RunConfig, backend: Backend) -> EvaluationResult:
@@ -49,4 +54,48 @@ def evaluate_student(
         teacher_footprint=measure_footprint(teacher, bytes_on_disk=None),
         student_footprint=measure_footprint(student, bytes_on_disk=None),
         acting=f"{acting.mode}, ε = {acting.epsilon:g}",
+    )
+
+
+def judge_student(
+    preparation: Preparation,
+    backend: Backend,
+    teacher: Policy,
+    student: Policy,
+    *,
+    random_result: EvaluationResult | None = None,
+    teacher_result: EvaluationResult | None = None,
+) -> Verdict:
+    """Score a student in every way that its run allows: by playing, and on what was held out."""
+    config, dataset = preparation.config, preparation.dataset
+    played = None
+    if config.evaluation.play is not False:
+        played = evaluate_student(
+            config,
+            backend,
+            teacher,
+            student,
+            random_result=random_result,
+            teacher_result=teacher_result,
+        )
+    if dataset is None or config.dataset is None:
+        assert played is not None
+        return played
+    held_out = dataset.split(config.dataset.holdout).held_out
+    objective = config.objective
+    if objective.kl is not None and objective.kl.temperature == "auto":
+        seen = some_observations(config, dataset)  # the same on which the run resolved it
+        objective = resolve_temperature(objective, teacher, seen, say=lambda text: None)
+    return OfflineScores(
+        task=config.env.id,
+        held_out=score_held_out(
+            student,
+            (dataset.read(number) for number in held_out),
+            teacher_dist=teacher.spec.dist,
+            objective=objective,
+            num_observations=config.evaluation.num_observations,
+        ),
+        played=played,
+        teacher_footprint=measure_footprint(teacher, bytes_on_disk=None),
+        student_footprint=measure_footprint(student, bytes_on_disk=None),
     )

@@ -1,8 +1,9 @@
 """What a run finds out before it distils, and keeps for the next start of the same run.
 
 Teacher and random policy play the baseline, and everything that the recipe leaves `auto` is
-resolved on the states that they saw. That takes a minute or more, so it is written into the run
-directory and taken from there where recipe, teacher and processor are still the same.
+resolved on the states that they saw; in a run from a dataset, on states of that. It takes a minute
+or more, so it is written into the run directory and taken from there where recipe, teacher and
+processor are still the same.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ import numpy as np
 from actors.evaluator import EvaluationResult
 from cluster.config import RunConfig
 from cluster.evaluation import play_policy, play_random
+from cluster.offline import some_observations, with_plain_readers
 from cluster.prepare import Preparation, new_student
 from cluster.progress import Reporter
 from cluster.run_directory import RunDirectory, write_json
@@ -30,21 +32,24 @@ FREE_TO_CHANGE = frozenset({"name", "total_env_steps", "stop"})
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Groundwork:
-    """Baseline scores, and the recipe with nothing left `auto`."""
+    """Baseline scores, and the recipe with nothing left `auto`.
 
-    random: EvaluationResult
-    teacher: EvaluationResult
+    A run from a dataset plays nothing before its end, and has no scores here.
+    """
+
+    random: EvaluationResult | None
+    teacher: EvaluationResult | None
     config: RunConfig
 
     @property
-    def teacher_return(self) -> float:
+    def teacher_return(self) -> float | None:
         """The teacher's mean return."""
-        return mean_return(self.teacher)
+        return None if self.teacher is None else mean_return(self.teacher)
 
     @property
-    def random_return(self) -> float:
+    def random_return(self) -> float | None:
         """The random policy's mean return."""
-        return mean_return(self.random)
+        return None if self.random is None else mean_return(self.random)
 
 
 def lay_groundwork(
@@ -58,24 +63,29 @@ def lay_groundwork(
     config = preparation.config
     about = _about(config, teacher)
     if (kept := _read(directory, about, config)) is not None:
-        reporter.say(
-            f"going on from the baseline of the last start: teacher {kept.teacher_return:.1f}, "
-            f"random {kept.random_return:.1f}"
-        )
+        if kept.teacher is not None and kept.random is not None:
+            reporter.say(
+                f"going on from the baseline of the last start: teacher "
+                f"{mean_return(kept.teacher):.1f}, random {mean_return(kept.random):.1f}"
+            )
         return kept
-    reporter.say(f"teacher and a random policy play {config.evaluation.num_episodes} episodes")
-    random = play_random(config, backend)
-    baseline = play_policy(config, backend, teacher, reference=None)
-    reporter.say(
-        f"teacher {mean_return(baseline):.1f} ({teacher.spec.name}, "
-        f"{teacher.num_parameters:,} parameters), random {mean_return(random):.1f}"
-    )
-    objective = resolve_temperature(
-        config.objective, teacher, baseline.observations, say=reporter.say
-    )
+    random = baseline = None
+    if preparation.dataset is not None:
+        observations = some_observations(config, preparation.dataset)
+        config = with_plain_readers(config)
+    else:
+        reporter.say(f"teacher and a random policy play {config.evaluation.num_episodes} episodes")
+        random = play_random(config, backend)
+        baseline = play_policy(config, backend, teacher, reference=None)
+        observations = baseline.observations
+        reporter.say(
+            f"teacher {mean_return(baseline):.1f} ({teacher.spec.name}, "
+            f"{teacher.num_parameters:,} parameters), random {mean_return(random):.1f}"
+        )
+    objective = resolve_temperature(config.objective, teacher, observations, say=reporter.say)
     resolved = config.model_copy(update={"objective": objective})
     student = new_student(resolved, preparation.environment, teacher.spec)
-    resolved, found = backend.resolve_compute(resolved, teacher, student, baseline.observations)
+    resolved, found = backend.resolve_compute(resolved, teacher, student, observations)
     for line in found:
         reporter.say(line)
     write_json(
@@ -122,12 +132,14 @@ def _read(directory: RunDirectory, about: str, config: RunConfig) -> Groundwork 
         return None  # it is only found out once more
 
 
-def _as_json(result: EvaluationResult) -> dict[str, Any]:
+def _as_json(result: EvaluationResult | None) -> dict[str, Any] | None:
     """Return a result of playing without comparison, without the states."""
-    return {"returns": result.returns, "lengths": result.lengths}
+    return None if result is None else {"returns": result.returns, "lengths": result.lengths}
 
 
-def _from_json(tree: dict[str, Any]) -> EvaluationResult:
+def _from_json(tree: dict[str, Any] | None) -> EvaluationResult | None:
+    if tree is None:
+        return None
     return EvaluationResult(
         returns=tuple(tree["returns"]),
         lengths=tuple(tree["lengths"]),

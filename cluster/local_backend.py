@@ -21,8 +21,10 @@ from cluster.assembly import (
 )
 from cluster.compute import resolve_compute
 from cluster.config import RunConfig
+from cluster.local_recording import LocalRecording
 from cluster.placement import build_acting_teacher, build_labeller
 from cluster.prepare import Preparation, new_student
+from cluster.recording import Recording, RecordingJob
 from cluster.scaling import check_num_env_runners
 from cluster.session import EvaluationJob, Export, Session, Snapshot
 from common.policies.inference import Observations
@@ -85,7 +87,6 @@ class LocalBackend:
             teacher=teacher,
         )
         acting_teacher = build_acting_teacher(config, teacher)
-        start_env_steps = trainer.stats().env_steps
 
         def start(life: Life) -> Collector:
             return build_collector(
@@ -96,10 +97,14 @@ class LocalBackend:
                 incarnation=life.incarnation,
                 pull=store.pull_if_newer,
                 insert=shards[life.runner % len(shards)].insert,
-                start_env_steps=start_env_steps,
+                start_env_steps=trainer.stats().env_steps,
             )
 
         return LocalSession(config, start, shards, trainer, trained)
+
+    def record(self, job: RecordingJob) -> Recording:
+        """Build the env runners here."""
+        return LocalRecording(job)
 
     def exporter(self, config: RunConfig) -> Export:
         """Return what does nothing: one process has its run directory, and no Ray."""

@@ -24,8 +24,8 @@ class Monitor:
         spool: where figures are written.
         log: where it is said.
         export: takes the figures to where they are watched from.
-        teacher_return: mean return of the teacher, measured.
-        random_return: mean return of a random policy, measured.
+        teacher_return: mean return of the teacher, where it played.
+        random_return: mean return of a random policy, where it played.
     """
 
     def __init__(
@@ -35,8 +35,8 @@ class Monitor:
         log: RunLog,
         export: Export,
         *,
-        teacher_return: float,
-        random_return: float,
+        teacher_return: float | None,
+        random_return: float | None,
     ) -> None:
         config = preparation.config
         self._log = log

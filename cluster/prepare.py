@@ -6,6 +6,8 @@ from actors.environments import EnvironmentSpec, make_environment
 from actors.environments.gymnasium_env import GymnasiumConfig
 from actors.placement import SharedPlacement
 from cluster.config import RunConfig
+from cluster.offline import decide_play, open_checked, recorded_spaces
+from common.dataset import Dataset
 from common.errors import MismatchError, ResourceError
 from common.policies.policy import Policy, new_policy
 from common.policies.spec import PolicySpec
@@ -22,6 +24,8 @@ class Preparation:
     environment: EnvironmentSpec
     teacher: Policy | None
     """None where the recipe trains one first."""
+    dataset: Dataset | None
+    """Where the recipe names one; it was found whole."""
     limits: RateLimits
     """Of every replay shard."""
     warnings: tuple[str, ...]
@@ -45,10 +49,16 @@ def prepare(
     Raises:
         UserError: what is wrong, in one line.
     """
-    env = make_environment(config.env, num_envs=1)
-    environment = env.spec
-    env.close()
     warnings: list[str] = []
+    if (dataset := open_checked(config)) is not None:
+        environment = recorded_spaces(dataset)
+        config, warnings = decide_play(config, environment, dataset.manifest.environment)
+        teacher = dataset.teacher(trust=config.dataset is not None and config.dataset.trust)
+        _check_teacher(teacher.spec, environment, config)
+    else:
+        env = make_environment(config.env, num_envs=1)
+        environment = env.spec
+        env.close()
     if config.teacher is not None:
         if teacher is None:
             teacher = load_teacher(
@@ -74,6 +84,7 @@ def prepare(
         config=config,
         environment=environment,
         teacher=teacher,
+        dataset=dataset,
         limits=limits,
         warnings=tuple(warnings),
     )

@@ -11,8 +11,10 @@ from cluster.prepare import Preparation, check_resources
 from cluster.ray_actors import RAY_PLAY, RAY_RESOLVE
 from cluster.ray_connection import connect, start_here
 from cluster.ray_errors import own_error
+from cluster.ray_recording import RayRecording
 from cluster.ray_resources import wait_for_room
 from cluster.ray_session import RaySession
+from cluster.recording import Recording, RecordingJob
 from cluster.session import EvaluationJob, Export, Session
 from common.policies.inference import Observations
 from common.policies.policy import Policy, policy_to_bytes
@@ -95,6 +97,10 @@ class RayBackend:
             preparation.config, num_cpus=there.get("CPU", 0.0), num_gpus=there.get("GPU", 0.0)
         )
         return RaySession(preparation, teacher, checkpoints)
+
+    def record(self, job: RecordingJob) -> Recording:
+        """Start the env runners and a recorder."""
+        return RayRecording(job)
 
     def exporter(self, config: RunConfig) -> Export:
         """Return what records the figures as Ray metrics."""

@@ -85,7 +85,6 @@ class RaySession:
         collect(pulses, 0.0)
         self._learner.look()
         self._shards.look()
-        self._start_env_steps = self._learner.stats.env_steps
         self._runners = EnvRunners(
             self._start_runner,
             config.actors,
@@ -261,5 +260,5 @@ class RaySession:
             logs=self._logs.name,
             shard=shards[index % len(shards)],
             paused=paused,
-            start_env_steps=self._start_env_steps,
+            start_env_steps=self._learner.stats.env_steps,
         )

@@ -38,9 +38,11 @@ AGREEING = 2
 def fewest_env_runners(config: RunConfig) -> int:
     """Return the smallest number of env runners that the recipe works with.
 
-    Every replay shard and every shared inference actor needs one; upwards only the cluster's CPUs
-    are a limit.
+    Every replay shard and every shared inference actor needs one, and every share of a dataset its
+    reader; upwards only the cluster's CPUs are a limit.
     """
+    if config.dataset is not None:
+        return config.actors.num_env_runners
     shared = config.actors.inference
     asked = shared.num_actors if isinstance(shared, SharedPlacement) else 1
     return max(1, config.replay.num_shards, asked)
@@ -56,7 +58,7 @@ def check_num_env_runners(config: RunConfig, num_env_runners: int) -> None:
     if num_env_runners < fewest:
         raise ConfigError(
             f"{num_env_runners} env runners are too few: replay.num_shards = "
-            f"{config.replay.num_shards} and actors.inference need at least {fewest}"
+            f"{config.replay.num_shards}, and actors.inference or [dataset], need at least {fewest}"
         )
 
 

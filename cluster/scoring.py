@@ -1,13 +1,32 @@
 """Scores of teacher, student and a random policy: `evaluation.json` and the table on screen."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from rich.table import Table
 
 from actors.evaluator import EvaluationResult
+from common.policies.inference import Observations
 from common.statistics import MeanInterval, ShareInterval, bootstrap_mean, share_of_teacher
 from learners.footprint import Footprint
+
+
+class Verdict(Protocol):
+    """What a run says of its student in the end."""
+
+    @property
+    def share(self) -> ShareInterval | None:
+        """The student's random-offset share of the teacher's return, where it is known."""
+
+    @property
+    def observations(self) -> Observations:
+        """Real observations [M, *shape]."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the content of `evaluation.json`."""
+
+    def table(self) -> Table:
+        """Return the table for the screen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,6 +46,11 @@ class Scores:
     def share(self) -> ShareInterval | None:
         """The student's random-offset share of the teacher's return."""
         return share_of_teacher(self.student.returns, self.teacher.returns, self.random.returns)
+
+    @property
+    def observations(self) -> Observations:
+        """Real observations [M, *shape] of the student's play, for checks of exports."""
+        return self.student.observations
 
     def intervals(self) -> dict[str, MeanInterval]:
         """Return mean returns with bootstrap intervals by policy."""

@@ -13,6 +13,7 @@ from actors.evaluator import EvaluationResult
 from actors.shared_inference import InferenceStats
 from cluster.config import RunConfig
 from cluster.prepare import Preparation
+from cluster.recording import Recording, RecordingJob
 from common.policies.inference import Observations
 from common.policies.policy import Policy
 from common.replay.shard import ShardStats
@@ -116,6 +117,13 @@ class Backend(Protocol):
         """Start a distillation, from the newest checkpoint where there is one.
 
         Every machine that works on it must reach `checkpoints` by this name.
+        """
+
+    def record(self, job: RecordingJob) -> Recording:
+        """Start a recording.
+
+        Raises:
+            StorageError: the dataset cannot be written.
         """
 
     def exporter(self, config: RunConfig) -> Export:

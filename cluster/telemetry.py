@@ -30,22 +30,22 @@ class Telemetry:
 
     Args:
         spool: where to write.
-        teacher_return: mean return of the teacher, measured.
-        random_return: mean return of a random policy, measured.
+        teacher_return: mean return of the teacher, where it played.
+        random_return: mean return of a random policy, where it played.
     """
 
     def __init__(
         self,
         spool: Spool,
         *,
-        teacher_return: float,
-        random_return: float,
+        teacher_return: float | None,
+        random_return: float | None,
     ) -> None:
         self._spool = spool
         self._lines = GrowingFile(spool.metrics, ends_with=b"\n")
         self._tensorboard = TensorBoard(spool.tensorboard)
-        self._teacher_return = teacher_return
-        self._random_return = random_return
+        returns = {"teacher/return": teacher_return, "random/return": random_return}
+        self._baseline = {key: value for key, value in returns.items() if value is not None}
         self._started = time.monotonic()
         self._history: deque[tuple[float, Snapshot]] = deque()
         self._returns: deque[float] = deque(maxlen=RECENT_EPISODES)
@@ -99,8 +99,7 @@ class Telemetry:
             "actor/env_runners_wanted": snapshot.env_runners_wanted,
             "cluster/restarts": sum(snapshot.restarts.values()),
             "cluster/lost": snapshot.lost,
-            "teacher/return": self._teacher_return,
-            "random/return": self._random_return,
+            **self._baseline,
         }
         if metrics["replay/transitions"]:
             stored = metrics["replay/bytes"] / metrics["replay/transitions"]
@@ -149,7 +148,8 @@ class Telemetry:
             return {}
         mean = float(np.mean(self._returns))
         metrics = {"student/training_return": mean}
-        scale = self._teacher_return - self._random_return
-        if scale > 0:
-            metrics["student/share_of_teacher"] = (mean - self._random_return) / scale
+        if len(self._baseline) == 2:
+            teacher, random = self._baseline["teacher/return"], self._baseline["random/return"]
+            if teacher > random:
+                metrics["student/share_of_teacher"] = (mean - random) / (teacher - random)
         return metrics

@@ -7,6 +7,7 @@
     │   ├── MismatchError      two things that must fit do not (teacher and environment, …)
     │   ├── ResourceError      the machine or the cluster is too small for the recipe
     │   ├── RunDirectoryError  the run directory cannot be used as asked
+    │   ├── DatasetError       a recorded dataset: missing, damaged, foreign
     │   └── StorageError       files cannot be read or written where they should be
     │       └── FileMissingError   a file is not there
     └── RunFailedError         the run gave up: restarts used up, repeated NaN, no new samples
@@ -41,6 +42,10 @@ class ResourceError(UserError):
 
 class RunDirectoryError(UserError):
     """A run directory cannot be used as asked."""
+
+
+class DatasetError(UserError):
+    """A recorded dataset is missing, damaged, foreign or of another version."""
 
 
 class StorageError(UserError):

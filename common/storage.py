@@ -131,6 +131,16 @@ class Location:
         except UnicodeDecodeError as error:
             raise StorageError(f"{self}: not UTF-8 text ({error.reason})") from None
 
+    def open(self) -> Any:
+        """Return a file of pyarrow's to read from, at any place in it.
+
+        Raises:
+            FileMissingError: there is no file.
+            StorageError: it cannot be read.
+        """
+        with _one_line(self, "read"):
+            return self._filesystem().open_input_file(self.path)
+
     def checksum(self) -> Written:
         """Read a file through and return its size and checksum.
 

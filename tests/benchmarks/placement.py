@@ -24,7 +24,7 @@ import psutil
 import torch
 
 from actors.placement import AtSamplingPlacement, RunnerPlacement, SharedPlacement
-from cluster.cli import num_cpus_here
+from cluster.backends import num_cpus_here
 from cluster.config import load_recipe
 from cluster.prepare import prepare
 from cluster.ray_backend import RayBackend

@@ -15,8 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from cluster.backends import num_cpus_here
 from cluster.bench.parts import resolve_on_play
-from cluster.cli import num_cpus_here
 from cluster.config import load_recipe
 from cluster.prepare import prepare
 from cluster.ray_backend import RayBackend

@@ -19,6 +19,7 @@ from common.replay.config import ReplayConfig
 from learners.config import LearnerConfig
 from learners.objectives.kl import KL
 from tests.cartpole import write_recipe
+from tests.datasets import write_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted((ROOT / "deploy" / "recipes").glob("*.toml"))
@@ -88,6 +89,25 @@ def test_a_recipe_without_a_teacher_is_refused() -> None:
 def test_a_recipe_with_two_teachers_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"either \[teacher\].*or \[teach\].*not both"):
         config_with(teach={})
+
+
+def test_a_dataset_takes_the_place_of_teacher_and_environment(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "data", 2)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        'name = "offline"\ntotal_env_steps = 100\n[dataset]\npath = "data"\n'
+        '[student.network]\nname = "mlp"\n[objective.kl]\n'
+    )
+    config = load_recipe(recipe, [])
+    assert config.dataset is not None
+    assert config.dataset.path == str(tmp_path / "data")
+    assert config.env == GymnasiumConfig(id="toy/task")
+    assert (config.actors.unroll_length, config.actors.num_envs_per_runner) == (8, 3)
+    own = load_recipe(recipe, ["env={family='gymnasium', id='Own-v0'}", "env.kwargs={x=1}"])
+    assert own.env == GymnasiumConfig(id="Own-v0", kwargs={"x": 1})
+    changed = load_recipe(recipe, ["env.vectorization=async"])
+    assert changed.env == GymnasiumConfig(id="toy/task", vectorization="async")
+    assert round_trip(config, tmp_path / "run") == config
 
 
 def test_a_teacher_can_be_trained_where_the_environment_is_of_gymnasium_only() -> None:
@@ -326,7 +346,11 @@ def test_a_recipe_that_trains_its_teacher_reads_back(algorithm: str, tmp_path: P
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_read_and_reads_back(recipe: Path, tmp_path: Path) -> None:
-    config = load_recipe(recipe, [])
+    overrides = []
+    if "[dataset]" in recipe.read_text():
+        write_dataset(tmp_path / "data", 2)
+        overrides = [f"dataset.path={tmp_path / 'data'}"]
+    config = load_recipe(recipe, overrides)
     assert config.name == recipe.stem
     assert round_trip(config, tmp_path / "run") == config
     assert RunConfig.model_validate_json(config.model_dump_json()) == config

@@ -152,6 +152,8 @@ def test_only_the_service_enters_the_image() -> None:
 def test_a_recipe_of_the_image_finds_its_teacher_there(recipe: Path) -> None:
     """Recipes name teachers relative to themselves, so both lie in the image as in the checkout."""
     assert WORKDIR == "/opt/stillhouse"
+    if "[dataset]" in recipe.read_text():
+        return  # it brings its teacher, and comes from a volume
     config = load_recipe(recipe, [])
     if config.teacher is None:
         return
