@@ -21,6 +21,9 @@ class Behavior(StrictModel):
     """Share of uniformly random actions in teacher episodes."""
     student_epsilon: Share = 0.02
     """Share of uniformly random actions in student episodes."""
+    action_noise: float = Field(default=0.05, ge=0.0)
+    """For actions within a Box: σ of Gaussian noise on those that are not sampled from the policy,
+    in halves of the Box's range."""
 
     def teacher_share(self, progress: float) -> float:
         """Return β, the share of teacher episodes, at progress 0 to 1 of the run."""

@@ -16,7 +16,11 @@ from actors.environments import VectorEnvironment
 from actors.labelling import make_labelling
 from common.frames import FrameObservations, FramePacker
 from common.policies.acting import ActingPolicy
-from common.policies.inference import InferencePolicy, log_probabilities
+from common.policies.actions import Actions, Drawn, draw_actions, empty_actions
+from common.policies.box import BoxActions
+from common.policies.inference import InferencePolicy
+from common.policies.remembering import RememberingPolicy
+from common.policies.spec import PolicySpec
 from common.trajectory import STUDENT, TEACHER, ChunkId, TrajectoryChunk, VectorObservations
 from common.weights import PolicyWeights
 
@@ -74,6 +78,7 @@ class EnvRunner:
         self._teacher = teacher
         self._labelling = make_labelling(teacher, labels=labels)
         self._student = student
+        self._playing_student = RememberingPolicy(student, env.num_envs)
         self._behavior = behavior
         self._unroll_length = unroll_length
         self._total_env_steps = total_env_steps
@@ -92,6 +97,7 @@ class EnvRunner:
         self._ended = np.zeros(num_envs, np.bool_)  # this row is an autoreset row
         self._fresh = np.ones(num_envs, np.bool_)  # this row starts an episode
         self._acting = np.full(num_envs, TEACHER, np.uint8)
+        self._by_teacher, self._by_student = np.arange(num_envs), np.arange(0)
 
     def set_weights(self, weights: PolicyWeights) -> None:
         """Act with these weights, and with the schedules' progress that they carry."""
@@ -112,7 +118,7 @@ class EnvRunner:
 
     def sample(self) -> TrajectoryChunk:
         """Step the env copies T times and return what happened."""
-        rows = _Rows(self._unroll_length, self._env.num_envs)
+        rows = _Rows(self._unroll_length, self._env.num_envs, self._env.spec.action_box)
         self._labelling.start(self._unroll_length, self._env.num_envs)
         frames, vectors = self._frame_packer(), []
         for t in range(self._unroll_length):
@@ -139,7 +145,7 @@ class EnvRunner:
             policy_version=self.policy_version,
             teacher_version=labels.version,
             observations=observations,
-            actions=rows.actions,
+            actions=rows.stored_actions(),
             rewards=rows.rewards,
             terminated=rows.terminated,
             truncated=rows.truncated,
@@ -163,34 +169,40 @@ class EnvRunner:
             share = self._behavior.teacher_share(self._progress)
             by_teacher = self._rng.random(starting.size) < share
             self._acting[starting] = np.where(by_teacher, TEACHER, STUDENT)
+            self._by_teacher = np.flatnonzero(self._acting == TEACHER)
+            self._by_student = np.flatnonzero(self._acting == STUDENT)
+            self._playing_student.forget(starting)
 
-    def _act(self, t: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-        """Draw the actions [N] of row t and return them with their log-probabilities [N]."""
-        behavior = self._behavior
-        log_probs = np.empty((self._acting.size, self._env.spec.num_actions), np.float32)
-        by_teacher = np.flatnonzero(self._acting == TEACHER)
-        outputs = self._labelling.row(t, self._observations, by_teacher)
-        if by_teacher.size:
-            spec = self._teacher.spec
-            log_probs[by_teacher] = log_probabilities(
-                outputs, spec.dist, epsilon=behavior.teacher_epsilon, mode=spec.acting.mode
-            )
-        by_student = np.flatnonzero(self._acting == STUDENT)
-        if by_student.size:
-            spec = self._student.spec
-            everywhere = by_student.size == self._acting.size
-            seen = self._observations if everywhere else self._observations[by_student]
-            log_probs[by_student] = log_probabilities(
-                self._student(seen).dist_inputs,
-                spec.dist,
-                epsilon=behavior.student_epsilon,
-                mode=spec.acting.mode,
-            )
-        # The largest of log p + Gumbel noise is a draw from p.
-        actions = (log_probs + self._rng.gumbel(size=log_probs.shape)).argmax(-1)
-        return actions, np.take_along_axis(log_probs, actions[:, None], axis=-1)[:, 0]
+    def _act(self, t: int) -> Drawn:
+        """Draw the actions of row t."""
+        outputs = self._labelling.row(t, self._observations, self._by_teacher)
+        epsilons = self._behavior.teacher_epsilon, self._behavior.student_epsilon
+        if not self._by_student.size:
+            return self._draw(self._teacher.spec, outputs, epsilons[0])
+        everywhere = not self._by_teacher.size
+        seen = self._observations if everywhere else self._observations[self._by_student]
+        said = self._playing_student(seen, self._by_student)
+        own = self._draw(self._student.spec, said.dist_inputs, epsilons[1])
+        if everywhere:
+            return own
+        actions = empty_actions(self._env.spec.action_box, self._acting.size)
+        drawn = Drawn(actions, np.empty(self._acting.size, np.float32))
+        teachers = self._draw(self._teacher.spec, outputs, epsilons[0])
+        for copies, part in ((self._by_teacher, teachers), (self._by_student, own)):
+            drawn.actions[copies], drawn.log_probs[copies] = part
+        return drawn
 
-    def _step(self, actions: npt.NDArray[np.int64], rows: "_Rows", t: int) -> None:
+    def _draw(self, spec: PolicySpec, outputs: npt.NDArray[np.float32], epsilon: float) -> Drawn:
+        return draw_actions(
+            spec,
+            outputs,
+            mode=spec.acting.mode,
+            epsilon=epsilon,
+            noise=self._behavior.action_noise,
+            rng=self._rng,
+        )
+
+    def _step(self, actions: Actions, rows: "_Rows", t: int) -> None:
         """Step the env copies and keep count of their episodes."""
         was_reset_row = self._ended
         result = self._env.step(actions)
@@ -216,12 +228,18 @@ class EnvRunner:
 class _Rows:
     """The arrays of a chunk while it is being filled."""
 
-    def __init__(self, num_steps: int, num_envs: int) -> None:
+    def __init__(self, num_steps: int, num_envs: int, box: BoxActions | None) -> None:
         shape = (num_steps, num_envs)
-        self.actions = np.empty(shape, np.int32)
+        self.actions = empty_actions(box, *shape)
         self.rewards = np.empty(shape, np.float32)
         self.terminated = np.empty(shape, np.bool_)
         self.truncated = np.empty(shape, np.bool_)
         self.valid = np.empty(shape, np.bool_)
         self.acting_policy = np.empty(shape, np.uint8)
         self.behavior_log_prob = np.empty(shape, np.float32)
+
+    def stored_actions(self) -> npt.NDArray[np.int32] | npt.NDArray[np.float32]:
+        """Return the actions as a chunk has them."""
+        if self.actions.dtype == np.int64:
+            return self.actions.astype(np.int32)
+        return self.actions.astype(np.float32, copy=False)

@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from actors.environments import VectorEnvironment
-from common.policies.inference import InferencePolicy, PolicyOutputs, log_probabilities
+from common.policies.actions import draw_actions, mean_actions, random_actions
+from common.policies.inference import InferencePolicy, PolicyOutputs
+from common.policies.remembering import RememberingPolicy
 from common.policies.spec import ActingSpec, PolicySpec
 
 
@@ -24,13 +26,15 @@ class EvaluationResult:
     num_compared: int
     """States in which the two policies were compared."""
     greedy_agreement: float | None
-    """Share of these states in which both have the same greedy action."""
+    """Share of these states in which both have the same greedy action, where it is discrete."""
     value_error: float | None
     """Mean absolute difference of the state values, where both policies have them."""
     value_scale: float | None
     """Standard deviation of the reference's values over these states."""
     observations: npt.NDArray[np.uint8 | np.float32]
     """Some of the states, for checks of exports and precisions."""
+    action_error: float | None = None
+    """Mean absolute difference of their mean actions within a Box, in halves of its range."""
 
 
 def evaluate(
@@ -57,7 +61,7 @@ def evaluate(
         should_stop: asked at every step; what was finished by then is returned.
     """
     rng = np.random.default_rng(seed)
-    num_actions = env.spec.num_actions
+    space = env.spec
     quota = -(-num_episodes // env.num_envs)
     observations = env.reset(int(rng.integers(2**30)))
     count = np.zeros(env.num_envs, np.int64)
@@ -66,23 +70,33 @@ def evaluate(
     returns: list[float] = []
     lengths: list[int] = []
     comparison = _Comparison()
+    player = None if policy is None else RememberingPolicy(policy, env.num_envs)
+    other = None if reference is None else RememberingPolicy(reference, env.num_envs)
     reservoir = _Reservoir(num_observations, rng.spawn(1)[0])
     while (count < quota).any() and not should_stop():
         live = (count < quota) & ~ended
-        if policy is None:
-            actions = rng.integers(num_actions, size=env.num_envs)
-        else:
-            outputs = policy(observations)
-            logs = log_probabilities(
-                outputs.dist_inputs, policy.spec.dist, epsilon=acting.epsilon, mode=acting.mode
+        if player is None:
+            actions = random_actions(
+                num_actions=space.num_actions, box=space.action_box, count=env.num_envs, rng=rng
             )
-            actions = (logs + rng.gumbel(size=logs.shape)).argmax(-1)
-            if reference is not None and live.any():
-                comparison.add(policy.spec, outputs, reference, observations, live)
+        else:
+            outputs = player(observations)
+            actions = draw_actions(
+                player.spec,
+                outputs.dist_inputs,
+                mode=acting.mode,
+                epsilon=acting.epsilon,
+                rng=rng,
+            ).actions
+            if other is not None and live.any():
+                comparison.add(player.spec, outputs, other, observations, live)
         reservoir.add(observations[live])
         result = env.step(actions)
         totals += result.rewards
         steps += ~ended
+        for remembering in (player, other):
+            if remembering is not None:
+                remembering.forget(ended)  # whose next episode has just started
         ended = result.terminated | result.truncated
         for index in np.flatnonzero(ended):
             if count[index] < quota:
@@ -96,6 +110,7 @@ def evaluate(
         lengths=tuple(lengths),
         num_compared=comparison.states,
         greedy_agreement=comparison.agreement,
+        action_error=comparison.action_error,
         value_error=comparison.value_error,
         value_scale=comparison.value_scale,
         observations=np.array(reservoir.kept),
@@ -134,7 +149,8 @@ class _Comparison:
 
     def __init__(self) -> None:
         self.states = 0
-        self._agreed = 0
+        self._agreed: int | None = None
+        self._action_errors: list[npt.NDArray[np.float32]] = []
         self._absolute_errors: list[npt.NDArray[np.float32]] = []
         self._reference_values: list[npt.NDArray[np.float32]] = []
 
@@ -142,15 +158,21 @@ class _Comparison:
         self,
         spec: PolicySpec,
         outputs: PolicyOutputs,
-        reference: InferencePolicy,
+        reference: RememberingPolicy,
         observations: npt.NDArray[np.uint8 | np.float32],
         live: npt.NDArray[np.bool_],
     ) -> None:
         """Compare the rows that are `live`."""
-        other = reference(observations[live])
-        agreed = outputs.dist_inputs[live].argmax(-1) == other.dist_inputs.argmax(-1)
-        self.states += agreed.size
-        self._agreed += int(agreed.sum())
+        other = reference(observations[live], np.flatnonzero(live))
+        mine = outputs.dist_inputs[live]
+        self.states += len(mine)
+        if spec.action_box is None:
+            agreed = mine.argmax(-1) == other.dist_inputs.argmax(-1)
+            self._agreed = (self._agreed or 0) + int(agreed.sum())
+        else:
+            theirs_taken = mean_actions(reference.spec.dist, other.dist_inputs)
+            error = np.abs(mean_actions(spec.dist, mine) - theirs_taken)
+            self._action_errors.append(error.mean(-1))
         own, theirs = state_values(spec, outputs), state_values(reference.spec, other)
         if own is not None and theirs is not None:
             self._absolute_errors.append(np.abs(own[live] - theirs))
@@ -158,7 +180,12 @@ class _Comparison:
 
     @property
     def agreement(self) -> float | None:
-        return self._agreed / self.states if self.states else None
+        return None if self._agreed is None else self._agreed / self.states
+
+    @property
+    def action_error(self) -> float | None:
+        errors = self._action_errors
+        return float(np.concatenate(errors).mean()) if errors else None
 
     @property
     def value_error(self) -> float | None:

@@ -77,7 +77,8 @@ class LabelAtOnce:
         """Label the row."""
         outputs = self._teacher(observations)
         self._labels.write(t, outputs)
-        return outputs.dist_inputs[acting]
+        everywhere = acting.size == len(observations)
+        return outputs.dist_inputs if everywhere else outputs.dist_inputs[acting]
 
     def finish(self) -> ChunkLabels:
         """Return the labels."""
@@ -106,7 +107,7 @@ class LabelLater(LabelAtOnce):
         self._waiting.append((t, observations))
         if len(self._waiting) == ROWS_PER_QUESTION:
             self._ask()
-        return np.empty((0, self._teacher.spec.num_actions), np.float32)
+        return np.empty((0, self._teacher.spec.num_dist_inputs), np.float32)
 
     def finish(self) -> ChunkLabels:
         """Wait for all answers and return the labels."""
@@ -150,7 +151,7 @@ class LeaveUnlabelled:
     ) -> npt.NDArray[np.float32]:
         """Ask about the copies on which the teacher acts."""
         if not acting.size:
-            return np.empty((0, self._teacher.spec.num_actions), np.float32)
+            return np.empty((0, self._teacher.spec.num_dist_inputs), np.float32)
         everywhere = acting.size == len(observations)
         return self._teacher(observations if everywhere else observations[acting]).dist_inputs
 

@@ -159,7 +159,7 @@ def _agreement(
     The first half of the observations says how close the two best actions lie where rounding
     changes the greedy one; the second half says how often it changes it beyond that.
     """
-    if precision == "float32":
+    if precision == "float32" or teacher.spec.action_box is not None:
         return 0.0, 1.0
     exact, fast = InferencePolicy(teacher), InferencePolicy(teacher, precision=precision)
     leads, differs = [], []
@@ -203,7 +203,7 @@ def _resolve_learner(
         return learner
     candidates = training_forms(learner, student)
     question = ["training", _shape(student), learner.rank_batch_size, learner.precision]
-    question += [learner.num_gpus > 0, list(candidates)]
+    question += [learner.num_gpus > 0, list(candidates), learner.sequence_length]
     if config.objective.needs_features:
         question.append(_shape(teacher))
     seconds = remembered(
@@ -227,7 +227,9 @@ def _time_training(
         return dict.fromkeys(candidates, 1.0)
     largest = (_MICRO_BATCHES_GPU if config.learner.num_gpus > 0 else _MICRO_BATCHES_CPU)[-1]
     batch_size = min(config.learner.rank_batch_size, largest)
-    chunk = _chunk(observations[:_WINDOW], teacher)
+    length = config.learner.sequence_length
+    batch_size = max(length, batch_size - batch_size % length)
+    chunk = _chunk(observations[:_WINDOW], teacher, length)
     steps: dict[str, Callable[[], object]] = {}
     for name, candidate in candidates.items():
         changes: dict[str, StrictModel] = {}
@@ -253,8 +255,9 @@ def training_forms(learner: LearnerConfig, student: Policy) -> dict[str, Learner
         sizes = [learner.micro_batch_size]
     elif frames:
         usual = _MICRO_BATCHES_GPU if learner.num_gpus > 0 else _MICRO_BATCHES_CPU
-        sizes = [size for size in usual if size < batch_size]
-        sizes += [batch_size] if batch_size <= usual[-1] else []
+        length = learner.sequence_length
+        sizes = [size for size in usual if size < batch_size and size % length == 0]
+        sizes += [batch_size] if batch_size <= usual[-1] or not sizes else []
     layouts = student.network.layouts() if learner.layout == "auto" else (learner.layout,)
     return {
         f"micro-batches of {size}, layout {layout}": learner.model_copy(
@@ -265,16 +268,18 @@ def training_forms(learner: LearnerConfig, student: Policy) -> dict[str, Learner
     }
 
 
-def _chunk(observations: Observations, teacher: Policy) -> TrajectoryChunk:
-    """Return observations as transitions of one step, labelled with nothing in particular."""
+def _chunk(observations: Observations, teacher: Policy, num_steps: int) -> TrajectoryChunk:
+    """Return observations as transitions, labelled with nothing in particular."""
+    num_envs = -(-len(observations) // num_steps)
+    rows = (num_steps, num_envs)
+    observations = np.resize(observations, (num_steps * num_envs, *observations.shape[1:]))
     count, stack, height, width = observations.shape
-    rows = (1, count)
     frames = FrameObservations(
         planes=observations.reshape(count * stack, height, width).astype(np.uint8, copy=False),
         last_plane=(np.arange(count, dtype=np.int32) * stack + stack - 1).reshape(rows),
         stack=stack,
     )
-    labels = np.zeros((*rows, teacher.spec.num_actions), np.float32)
+    labels = np.zeros((*rows, teacher.spec.num_dist_inputs), np.float32)
     value = np.zeros(rows, np.float32) if teacher.spec.has_value else None
     return labelled_chunk(frames, labels, value)
 
@@ -283,4 +288,4 @@ def _shape(policy: Policy) -> list[object]:
     """Return what the speed of a policy depends on."""
     spec = policy.spec
     observation, network = list(spec.observation.shape), spec.network.model_dump(mode="json")
-    return [network, observation, spec.num_actions, spec.has_value]
+    return [network, observation, spec.num_dist_inputs, spec.has_value]

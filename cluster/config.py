@@ -10,6 +10,7 @@ from actors.config import ActorsConfig, EvaluationConfig
 from actors.environments import EnvConfig
 from actors.placement import SharedPlacement
 from cluster.dataset_config import DatasetConfig, check_tables, with_dataset
+from cluster.objective_checks import check_memory, check_on_policy, check_over_time
 from common.config import StrictModel, Tree, apply_overrides, read_toml, validate
 from common.credentials import refuse_credentials
 from common.networks import NetworkSpec
@@ -51,6 +52,8 @@ class StudentConfig(StrictModel):
     """The recipe's `[student]`: what to make."""
 
     network: NetworkSpec
+    normalizer: Literal["teacher", "none"] = "teacher"
+    """Whether the student normalises observations as its teacher does, where that does."""
 
 
 class StopConfig(StrictModel):
@@ -136,6 +139,12 @@ class RunConfig(StrictModel):
                 f"actors.inference.num_actors = {shared.num_actors}: more than the {runners} env "
                 f"runners that could ask them"
             )
+        if self.actors.unroll_length % self.learner.sequence_length:
+            raise ValueError(
+                f"learner.sequence_length = {self.learner.sequence_length}: must divide "
+                f"actors.unroll_length = {self.actors.unroll_length}, because a sequence lies "
+                f"within one chunk"
+            )
         ranks = self.learner.num_ranks
         if self.replay.num_shards % ranks:
             raise ValueError(
@@ -159,6 +168,19 @@ class RunConfig(StrictModel):
                 f"actors.unroll_length x actors.num_envs_per_runner = {self.actors.chunk_size}"
                 + (f" for each of {ranks} ranks" if ranks > 1 else "")
             )
+        return self
+
+    @model_validator(mode="after")
+    def _terms_get_what_they_need(self) -> "RunConfig":
+        check_over_time(self.objective, self.learner)
+        check_memory(self.student.network, self.learner)
+        check_on_policy(
+            self.objective,
+            behavior=self.behavior,
+            actors=self.actors,
+            replay=self.replay,
+            learner=self.learner,
+        )
         return self
 
     @model_validator(mode="after")

@@ -39,6 +39,9 @@ from learners.export import ExportCheck, export_onnx, verify_onnx
 MIN_EXPORT_AGREEMENT = 0.999
 """Share of real observations on which an export must take the student's greedy action."""
 
+MAX_EXPORT_ACTION_ERROR = 1e-3
+"""Mean difference of an export's Box actions from the student's, in halves of their range."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
@@ -243,21 +246,25 @@ class Controller:
         evaluation["onnx"] = {
             "bytes": self._directory.onnx.num_bytes(),
             "greedy_agreement": check.greedy_agreement,
+            "action_error": check.action_error,
             "observations": check.observations,
             "max_abs_difference": check.max_abs_difference,
         }
         return check
 
     def _require_agreement(self, check: ExportCheck) -> None:
-        self._reporter.say(
-            f"student.onnx takes the student's greedy action in "
-            f"{100 * check.greedy_agreement:.2f} % of {check.observations:,} real observations"
-        )
-        if check.greedy_agreement < MIN_EXPORT_AGREEMENT:
-            raise RunFailedError(
-                f"{self._directory.onnx}: agrees with the student in only "
-                f"{100 * check.greedy_agreement:.2f} % of the observations"
-            )
+        if check.greedy_agreement is not None:
+            likeness = f"takes its greedy action in {100 * check.greedy_agreement:.2f} %"
+            good = check.greedy_agreement >= MIN_EXPORT_AGREEMENT
+        else:
+            assert check.action_error is not None
+            difference = f"{100 * check.action_error:.2g} %"
+            likeness = f"differs from its action by {difference} of half the range"
+            good = check.action_error <= MAX_EXPORT_ACTION_ERROR
+        about = f"{likeness} on {check.observations:,} real observations"
+        self._reporter.say(f"student.onnx, against the student: {about}")
+        if not good:
+            raise RunFailedError(f"{self._directory.onnx}: not like the student, it {about}")
 
     def _require(self, scores: Verdict) -> None:
         required, share = self._config.evaluation.required_share, scores.share

@@ -48,6 +48,16 @@ def check_tables(config: "RunConfig") -> None:
             f"stop.share_of_teacher = {config.stop.share_of_teacher:g}: is estimated on the "
             f"student's episodes in training, and with a [dataset] it plays none"
         )
+    if config.objective.on_policy:
+        raise ValueError(
+            f"objective.{config.objective.on_policy[0]}: learns from the student's own fresh "
+            f"actions, and a [dataset] has none; leave it out"
+        )
+    if config.objective.follows_share_of_teacher:
+        raise ValueError(
+            "objective: a schedule goes by share_of_teacher, which is estimated on student "
+            "episodes, and with a [dataset] there are none; use by = 'progress'"
+        )
     if config.actors.scaling is not None:
         raise ValueError("actors.scaling: works without a [dataset], whose readers share it out")
     if not isinstance(config.actors.inference, RunnerPlacement):

@@ -8,6 +8,7 @@ from cluster.prepare import Preparation
 from cluster.scoring import Scores, Verdict
 from cluster.session import Backend, EvaluationJob
 from common.policies.policy import Policy
+from common.policies.spec import ActingSpec
 from learners.footprint import measure_footprint
 from learners.held_out import score_held_out
 from learners.objectives.temperature import resolve_temperature
@@ -45,7 +46,6 @@ def evaluate_student(
     teacher_result: EvaluationResult | None = None,
 ) -> Scores:
     """Score a student; results that are already there are not played again."""
-    acting = student.spec.acting
     return Scores(
         task=config.env.id,
         random=random_result or play_random(config, backend),
@@ -53,8 +53,15 @@ def evaluate_student(
         student=play_policy(config, backend, student, reference=teacher),
         teacher_footprint=measure_footprint(teacher, bytes_on_disk=None),
         student_footprint=measure_footprint(student, bytes_on_disk=None),
-        acting=f"{acting.mode}, ε = {acting.epsilon:g}",
+        acting=_acting(teacher.spec.acting, student.spec.acting),
     )
+
+
+def _acting(teacher: ActingSpec, student: ActingSpec) -> str:
+    if teacher == student:
+        return f"{student.mode}, ε = {student.epsilon:g}"
+    each = {"teacher": teacher, "student": student}
+    return "; ".join(f"{who} {spec.mode}, ε = {spec.epsilon:g}" for who, spec in each.items())
 
 
 def judge_student(

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
-from cluster.scoring import Scores
+from cluster.scoring import Scores, add_footprints, add_likeness
 from common.policies.inference import Observations
 from common.statistics import ShareInterval
 from learners.footprint import Footprint
@@ -43,7 +43,12 @@ class OfflineScores:
             tree = self.played.as_json()
             tree["tasks"][self.task]["held_out"] = held_out
             return tree
-        task = {"greedy_agreement": self.held_out.greedy_agreement, "held_out": held_out}
+        likeness = self.held_out.likeness
+        task = {
+            "greedy_agreement": likeness.greedy_agreement,
+            "action_error": likeness.action_error,
+            "held_out": held_out,
+        }
         return {
             "tasks": {self.task: task},
             "student": asdict(self.student_footprint),
@@ -58,14 +63,16 @@ class OfflineScores:
             table.add_column("")
             table.add_column("teacher", justify="right")
             table.add_column("student", justify="right")
-            prints = (self.teacher_footprint, self.student_footprint)
-            table.add_row("parameters", *(f"{p.parameters:,}" for p in prints))
-            table.add_row("multiply-adds", *(f"{p.multiply_adds:,}" for p in prints))
-            table.add_row("bytes", *(f"{p.bytes:,}" for p in prints))
-            table.add_row("latency, one thread", *(f"{p.latency_ms:.3f} ms" for p in prints))
+            add_footprints(table, self.teacher_footprint, self.student_footprint)
         else:
             table = self.played.table()
-        table.add_row("held-out agreement", "", f"{100 * held_out.greedy_agreement:.1f} %")
-        table.add_row("held-out KL", "", f"{held_out.kl:.3g}")
-        table.add_row("held-out states", "", f"{held_out.transitions:,}")
+        add_likeness(
+            table,
+            greedy_agreement=held_out.likeness.greedy_agreement,
+            action_error=held_out.likeness.action_error,
+            prefix="held-out: ",
+        )
+        if held_out.likeness.kl is not None:
+            table.add_row("held-out: KL", "", f"{held_out.likeness.kl:.3g}")
+        table.add_row("held-out: states", "", f"{held_out.transitions:,}")
         return table

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from actors.environments import EnvironmentSpec, make_environment
 from actors.environments.gymnasium_env import GymnasiumConfig
 from actors.placement import SharedPlacement
@@ -10,7 +12,7 @@ from cluster.offline import decide_play, open_checked, recorded_spaces
 from common.dataset import Dataset
 from common.errors import MismatchError, ResourceError
 from common.policies.policy import Policy, new_policy
-from common.policies.spec import PolicySpec
+from common.policies.spec import ActingSpec, PolicySpec
 from common.replay.rate_limiter import RateLimits
 from common.teachers import load_teacher
 from learners.teacher_search import teacher_spec
@@ -97,15 +99,20 @@ def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: Policy
         MismatchError: its network or objective does not fit environment or teacher.
     """
     config.objective.check_teacher(teacher)
+    observation = environment.observation
+    if config.student.normalizer == "teacher" and teacher.observation.normalizer is not None:
+        changes = {"normalizer": teacher.observation.normalizer}
+        observation = observation.model_copy(update=changes)
     spec = PolicySpec(
         name=f"{config.name}-student",
         network=config.student.network,
-        observation=environment.observation,
+        observation=observation,
         num_actions=environment.num_actions,
+        action_box=environment.action_box,
         action_meanings=environment.action_meanings,
-        dist=config.objective.student_dist(),
+        dist=config.objective.student_dist(teacher),
         has_value=config.objective.needs_value,
-        acting=teacher.acting,
+        acting=ActingSpec(mode="sample") if config.objective.on_policy else teacher.acting,
         environment=config.env.model_dump(mode="json", exclude={"trust"}),
         provenance={"teacher": teacher.name, "distilled_by": "stillhouse", "recipe": config.name},
     )
@@ -127,6 +134,8 @@ def _untrained_teacher(config: RunConfig) -> Policy:
 
 def _check_teacher(teacher: PolicySpec, environment: EnvironmentSpec, config: RunConfig) -> None:
     name = f"teacher {teacher.name}"
+    if teacher.network.name == "lstm":
+        raise MismatchError(f"{name} has a memory (lstm); give a feed-forward teacher")
     expected, given = teacher.observation, environment.observation
     if expected.shape != given.shape or expected.dtype != given.dtype:
         raise MismatchError(
@@ -134,14 +143,27 @@ def _check_teacher(teacher: PolicySpec, environment: EnvironmentSpec, config: Ru
             f"env.id = {config.env.id!r} gives {given.dtype} of shape {given.shape}; use the "
             f"environment that it was trained in"
         )
-    if teacher.num_actions != environment.num_actions:
+    if not _same_actions(teacher, environment):
+        actions = [
+            f"{space.num_actions} actions" if space.action_box is None else str(space.action_box)
+            for space in (teacher, environment)
+        ]
         raise MismatchError(
-            f"{name} has {teacher.num_actions} actions, but env.id = {config.env.id!r} has "
-            f"{environment.num_actions}; use the environment that it was trained in"
+            f"{name} has {actions[0]}, but env.id = {config.env.id!r} has {actions[1]}; use the "
+            f"environment that it was trained in"
         )
     meanings = (teacher.action_meanings, environment.action_meanings)
     if None not in meanings and meanings[0] != meanings[1]:
         raise MismatchError(f"{name} has the actions {meanings[0]}, the environment {meanings[1]}")
+
+
+def _same_actions(teacher: PolicySpec, environment: EnvironmentSpec) -> bool:
+    """Whether both have as many discrete actions, or a Box of the same bounds."""
+    ours, theirs = teacher.action_box, environment.action_box
+    if ours is None or theirs is None:
+        return (ours, teacher.num_actions) == (theirs, environment.num_actions)
+    same_size = ours.size == theirs.size
+    return same_size and np.allclose([ours.low, ours.high], [theirs.low, theirs.high], rtol=1e-5)
 
 
 def _provenance_warnings(teacher: PolicySpec, config: RunConfig) -> list[str]:

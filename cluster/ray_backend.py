@@ -126,6 +126,7 @@ def _together(results: list[EvaluationResult]) -> EvaluationResult:
         lengths=tuple(value for result in results for value in result.lengths),
         num_compared=sum(states),
         greedy_agreement=mean([result.greedy_agreement for result in results]),
+        action_error=mean([result.action_error for result in results]),
         value_error=mean([result.value_error for result in results]),
         value_scale=mean([result.value_scale for result in results]),
         observations=np.concatenate([result.observations for result in results]),

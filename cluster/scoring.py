@@ -40,7 +40,7 @@ class Scores:
     teacher_footprint: Footprint
     student_footprint: Footprint
     acting: str
-    """How both acted: greedy or sampled, and ε."""
+    """How they acted: greedy or sampled, and ε."""
 
     @property
     def share(self) -> ShareInterval | None:
@@ -74,6 +74,7 @@ class Scores:
             "share_ci_low": None if share is None else share.ci_low,
             "share_ci_high": None if share is None else share.ci_high,
             "greedy_agreement": self.student.greedy_agreement,
+            "action_error": self.student.action_error,
             "states_compared": self.student.num_compared,
             "acting": self.acting,
             "value_error": self.student.value_error,
@@ -97,16 +98,36 @@ class Scores:
         table.add_row("95 % interval", *(f"{m.ci_low:.2f} to {m.ci_high:.2f}" for m in order))
         table.add_row("episodes", *(str(mean.episodes) for mean in order))
         table.add_row("share of the teacher", "100 %", _share_text(self.share), "0 %")
-        table.add_row("same greedy action", "", _percent(self.student.greedy_agreement), "")
+        add_likeness(
+            table,
+            greedy_agreement=self.student.greedy_agreement,
+            action_error=self.student.action_error,
+        )
         if self.student.value_error is not None and self.student.value_scale is not None:
             error = f"{self.student.value_error:.3g} (spread {self.student.value_scale:.3g})"
             table.add_row("mean value error", "", error, "")
-        prints = (self.teacher_footprint, self.student_footprint)
-        table.add_row("parameters", *(f"{p.parameters:,}" for p in prints), "")
-        table.add_row("multiply-adds", *(_count(p.multiply_adds) for p in prints), "")
-        table.add_row("bytes", *(f"{p.bytes:,}" for p in prints), "")
-        table.add_row("latency, one thread", *(f"{p.latency_ms:.3f} ms" for p in prints), "")
+        add_footprints(table, self.teacher_footprint, self.student_footprint)
         return table
+
+
+def add_footprints(table: Table, teacher: Footprint, student: Footprint) -> None:
+    """Add the rows that tell how large and how fast both are."""
+    prints = (teacher, student)
+    table.add_row("parameters", *(f"{p.parameters:,}" for p in prints))
+    table.add_row("multiply-adds", *(_count(p.multiply_adds) for p in prints))
+    table.add_row("bytes", *(f"{p.bytes:,}" for p in prints))
+    table.add_row("latency, one thread", *(f"{p.latency_ms:.3f} ms" for p in prints))
+
+
+def add_likeness(
+    table: Table, *, greedy_agreement: float | None, action_error: float | None, prefix: str = ""
+) -> None:
+    """Add the row that tells how like its teacher the student acts."""
+    if action_error is not None:
+        error = f"{100 * action_error:.2g} % of half the range"
+        table.add_row(f"{prefix}mean action error", "", error)
+    else:
+        table.add_row(f"{prefix}same greedy action", "", _percent(greedy_agreement))
 
 
 def _count(value: int | None) -> str:

@@ -27,9 +27,9 @@ class LabelArrays:
     def __init__(self, shape: tuple[int, ...], teacher: PolicySpec) -> None:
         self._shift = teacher.dist == "logits"
         dtype = np.float16 if self._shift else np.float32
-        self.dist_inputs: Labels = np.zeros((*shape, teacher.num_actions), dtype)
-        """[*shape, A] logits as float16 with their maximum shifted to 0, or Q-values as float32
-        (their level matters, and float16 would round a Q-value of 100 to steps of 0.06)."""
+        self.dist_inputs: Labels = np.zeros((*shape, teacher.num_dist_inputs), dtype)
+        """[*shape, A] logits as float16 with their maximum shifted to 0, everything else as float32
+        (a Q-value's level matters, and float16 would round one of 100 to steps of 0.06)."""
         self.value = np.zeros(shape, np.float32) if teacher.has_value else None
         """[*shape] where the teacher has a value head."""
 

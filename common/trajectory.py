@@ -20,6 +20,9 @@ TEACHER, STUDENT = 0, 1
 UNLABELLED = -1
 """`teacher_version` of a chunk that the teacher has not labelled yet."""
 
+_ACTION_AXES = {"int32": 2, "float32": 3}
+"""Of `actions`, by type."""
+
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float32]
 
@@ -80,20 +83,28 @@ class TrajectoryChunk:
     teacher_version: int
     """Of the teacher that labelled, or UNLABELLED."""
     observations: FrameObservations | VectorObservations
-    actions: npt.NDArray[np.int32]  # [T, N]
+    actions: npt.NDArray[np.int32] | FloatArray
+    """[T, N] int32, or [T, N, D] float32 as they were drawn, in units of the Box
+    (`common.policies.box`)."""
     rewards: FloatArray  # [T, N] raw, never clipped
     terminated: BoolArray  # [T, N]
     truncated: BoolArray  # [T, N]
     valid: BoolArray  # [T, N] False on autoreset rows
     acting_policy: npt.NDArray[np.uint8]  # [T, N] TEACHER or STUDENT
-    behavior_log_prob: FloatArray  # [T, N] log-probability of the action taken
+    behavior_log_prob: FloatArray
+    """[T, N] log-probability of the action taken; of a Box's, `common.policies.actions` says."""
     teacher_dist_inputs: npt.NDArray[np.floating] | None
-    """[T, N, A]: logits as float16 with their maximum shifted to 0, or Q-values as float32
-    (their level matters, and float16 would round a Q-value of 100 to steps of 0.06)."""
+    """[T, N, A]: logits as float16 with their maximum shifted to 0, everything else as float32
+    (a Q-value's level matters, and float16 would round one of 100 to steps of 0.06)."""
     teacher_value: FloatArray | None  # [T, N] where the teacher has a value head
 
     def __post_init__(self) -> None:
-        steps = self.actions.shape
+        steps = self.actions.shape[:2]
+        if self.actions.ndim != _ACTION_AXES.get(str(self.actions.dtype)):
+            raise ValueError(
+                f"actions are {self.actions.dtype} of shape {self.actions.shape}, not int32 [T, N] "
+                f"or float32 [T, N, D]"
+            )
         if self.observations.steps != steps:
             raise ValueError(f"observations of {self.observations.steps} steps != {steps}")
         for name in ("rewards", "terminated", "truncated", "valid", "acting_policy"):

@@ -18,6 +18,12 @@ class LearnerConfig(StrictModel):
     and batch, and its own CPUs and GPU."""
     batch_size: int = Field(default=128, ge=1)
     """Samples of a gradient step, all ranks together."""
+    sequence_length: int = Field(default=1, ge=1)
+    """Rows of one env copy, one after the other, that are drawn together: more than 1 for terms
+    that look along time and for networks with memory. It must divide `actors.unroll_length`."""
+    burn_in: int = Field(default=0, ge=0)
+    """Rows at the start of every sequence that only fill the memory of a student that has one,
+    which is zeros before; nothing learns from them, and they are no samples."""
     micro_batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Samples of one forward and backward pass; gradients add up to a batch. auto: measured."""
     layout: Layout | Literal["auto"] = "auto"
@@ -60,6 +66,26 @@ class LearnerConfig(StrictModel):
             raise ValueError(
                 f"batch_size = {self.batch_size} must be a multiple of num_ranks = "
                 f"{self.num_ranks}: every rank takes an equal share of a step"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _whole_sequences(self) -> "LearnerConfig":
+        if self.rank_batch_size % self.sequence_length:
+            each = " for each rank" if self.num_ranks > 1 else ""
+            raise ValueError(
+                f"batch_size = {self.batch_size}: must be whole sequences of sequence_length = "
+                f"{self.sequence_length} rows{each}"
+            )
+        if self.micro_batch_size != "auto" and self.micro_batch_size % self.sequence_length:
+            raise ValueError(
+                f"micro_batch_size = {self.micro_batch_size}: must be whole sequences of "
+                f"sequence_length = {self.sequence_length} rows"
+            )
+        if self.burn_in >= self.sequence_length:
+            raise ValueError(
+                f"burn_in = {self.burn_in}: must leave some of a sequence's "
+                f"sequence_length = {self.sequence_length} rows to learn from"
             )
         return self
 

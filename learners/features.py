@@ -6,6 +6,7 @@ optimiser, is part of checkpoints, and never leaves with the student.
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -59,8 +60,10 @@ class WithProjection(nn.Module):
             torch.manual_seed(seed)
             self.projection = nn.Linear(student.num_features, num_features, bias=False)
 
-    def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
+    def forward(
+        self, observation: torch.Tensor, *, input_scale: float = 1.0, **remembered: Any
+    ) -> NetworkOutput:
         """Return the student's outputs, with features [B, `num_features`]."""
-        output = self.student(observation, input_scale=input_scale)
+        output = self.student(observation, input_scale=input_scale, **remembered)
         assert output.features is not None
         return output._replace(features=self.projection(output.features))

@@ -15,6 +15,7 @@ how far each shard was read by the items that `get` returned: what still waits i
 again.
 """
 
+import itertools
 import queue
 import threading
 from collections import deque
@@ -40,6 +41,9 @@ class ChunkSource(Protocol):
         """Return an answer, or None where there is nothing yet (it may wait before)."""
 
 
+Paired = Iterable[tuple[TrajectoryChunk, EncodedChunk | None]]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FeedItem:
     """One answer of a shard, decoded."""
@@ -53,6 +57,16 @@ class FeedItem:
     """`chunks` as the shard keeps them, where they are asked for."""
     encoded_revisited: list[EncodedChunk] = field(default_factory=list)
     """`revisited` in the same way."""
+
+    def paired(self) -> Paired:
+        """Return `chunks`, each with its compressed form, or None where these are not kept."""
+        kept = self.encoded or itertools.repeat(None, len(self.chunks))
+        return zip(self.chunks, kept, strict=True)
+
+    def paired_revisited(self) -> Paired:
+        """Return `revisited` in the same way."""
+        kept = self.encoded_revisited or itertools.repeat(None, len(self.revisited))
+        return zip(self.revisited, kept, strict=True)
 
 
 State = dict[str, Any]

@@ -4,19 +4,36 @@ The labels are the dataset's. Notation: as in `learners.objectives.base`.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from common.policies.actions import mean_actions
 from common.policies.inference import InferencePolicy, Observations
 from common.policies.policy import Policy
-from common.policies.spec import DistKind
+from common.policies.remembering import RememberingPolicy
+from common.policies.spec import CONTINUOUS, DistKind
 from common.trajectory import TrajectoryChunk
-from learners.objectives import ObjectiveConfig
-from learners.objectives.kl import DEFAULT_TEMPERATURE
+from learners.objectives import Moment, ObjectiveConfig
+from learners.objectives.schedule import present
+from learners.objectives.softmax import DEFAULT_TEMPERATURE
 
-BATCH = 256
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Likeness:
+    """How like its teacher a student is; of discrete actions or of a Box's."""
+
+    greedy_agreement: float | None = None
+    """Share of the transitions in which both have the same greedy action."""
+    kl: float | None = None
+    """Mean KL(p‖π) of discrete actions."""
+    teacher_temperature: float | None = None
+    """τ at which p is read."""
+    student_temperature: float | None = None
+    """τ at which π is read."""
+    action_error: float | None = None
+    """Mean absolute difference of their mean actions within a Box, in halves of its range."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -25,21 +42,14 @@ class HeldOut:
 
     transitions: int
     sequences: int
-    greedy_agreement: float
-    """Share of the transitions in which both have the same greedy action."""
-    kl: float
-    """Mean KL(p‖π)."""
-    teacher_temperature: float
-    """τ at which p is read."""
-    student_temperature: float
-    """τ at which π is read."""
+    likeness: Likeness
     observations: Observations
     """[M, *shape], the first of them, for checks of exports."""
 
-    def as_json(self) -> dict[str, float]:
-        """Return the figures."""
-        names = [field.name for field in fields(self) if field.name != "observations"]
-        return {name: getattr(self, name) for name in names}
+    def as_json(self) -> dict[str, float | None]:
+        """Return the figures; None where one means nothing for these actions."""
+        counts = {"transitions": self.transitions, "sequences": self.sequences}
+        return counts | asdict(self.likeness)
 
 
 def score_held_out(
@@ -50,7 +60,7 @@ def score_held_out(
     objective: ObjectiveConfig,
     num_observations: int,
 ) -> HeldOut:
-    """Compare a student with its teacher's labels.
+    """Compare a student with its teacher's labels; a memory starts empty with every chunk.
 
     Args:
         student: in float32 on the CPU.
@@ -60,32 +70,50 @@ def score_held_out(
         num_observations: to keep.
     """
     policy = InferencePolicy(student)
-    of_teacher, of_student = kl_temperatures(objective, teacher_dist, student.spec.dist)
-    agreed: list[npt.NDArray[np.bool_]] = []
-    divergences: list[npt.NDArray[np.float64]] = []
+    own: list[npt.NDArray[np.float32]] = []
+    theirs: list[npt.NDArray[np.float32]] = []
     kept: list[Observations] = []
     sequences = 0
     for chunk in chunks:
-        sequences += chunk.valid.shape[1]
-        rows = np.flatnonzero(chunk.valid)
-        labels = chunk.labels.reshape(chunk.valid.size, -1)
-        for start in range(0, rows.size, BATCH):
-            batch = rows[start : start + BATCH]
-            observations = chunk.observations.take(batch)
-            own, theirs = policy(observations).dist_inputs, labels[batch].astype(np.float32)
-            agreed.append(own.argmax(-1) == theirs.argmax(-1))
-            log_p, log_pi = _log_softmax(theirs / of_teacher), _log_softmax(own / of_student)
-            divergences.append((np.exp(log_p) * (log_p - log_pi)).sum(-1))
+        num_steps, num_envs = chunk.valid.shape
+        sequences += num_envs
+        player = RememberingPolicy(policy, num_envs)
+        for t in range(num_steps):
+            observations = chunk.observations.take(np.arange(t * num_envs, (t + 1) * num_envs))
+            valid = chunk.valid[t]
+            own.append(player(observations).dist_inputs[valid])
+            theirs.append(chunk.labels[t, valid].astype(np.float32))
+            player.forget(~valid)  # whose next row starts an episode
             if (lacking := num_observations - sum(map(len, kept))) > 0:
-                kept.append(observations[:lacking])
+                kept.append(observations[valid][:lacking])
     return HeldOut(
-        transitions=sum(map(len, agreed)),
+        transitions=sum(map(len, own)),
         sequences=sequences,
-        greedy_agreement=float(np.concatenate(agreed).mean()),
-        kl=float(np.concatenate(divergences).mean()),
+        likeness=_likeness(
+            np.concatenate(own), np.concatenate(theirs), student.spec.dist, teacher_dist, objective
+        ),
+        observations=np.concatenate(kept),
+    )
+
+
+def _likeness(
+    own: npt.NDArray[np.float32],
+    theirs: npt.NDArray[np.float32],
+    student_dist: DistKind,
+    teacher_dist: DistKind,
+    objective: ObjectiveConfig,
+) -> Likeness:
+    """Compare the outputs of student and teacher, [M, width] each."""
+    if teacher_dist in CONTINUOUS:
+        error = mean_actions(student_dist, own) - mean_actions(teacher_dist, theirs)
+        return Likeness(action_error=float(np.abs(error).mean()))
+    of_teacher, of_student = kl_temperatures(objective, teacher_dist, student_dist)
+    log_p, log_pi = _log_softmax(theirs / of_teacher), _log_softmax(own / of_student)
+    return Likeness(
+        greedy_agreement=float((own.argmax(-1) == theirs.argmax(-1)).mean()),
+        kl=float((np.exp(log_p) * (log_p - log_pi)).sum(-1).mean()),
         teacher_temperature=of_teacher,
         student_temperature=of_student,
-        observations=np.concatenate(kept),
     )
 
 
@@ -93,12 +121,13 @@ def kl_temperatures(
     objective: ObjectiveConfig, teacher_dist: DistKind, student_dist: DistKind
 ) -> tuple[float, float]:
     """Return the temperatures of teacher and student: the objective's, or where it has no `kl`,
-    those that would be its defaults, with a Q-student read as its teacher is."""
+    those that would be its defaults, with a Q-student read as its teacher is. What has a schedule
+    is as it is in the end."""
     default = DEFAULT_TEMPERATURE[teacher_dist]
-    if objective.kl is None:
+    if (kl := objective.at(Moment(progress=1.0, share_of_teacher=0.0)).kl) is None:
         return default, default if student_dist == "q_values" else 1.0
-    assert objective.kl.temperature != "auto"
-    return objective.kl.temperature or default, objective.kl.student_temperature
+    of_teacher = default if kl.temperature is None else present(kl.temperature)
+    return of_teacher, present(kl.student_temperature)
 
 
 def _log_softmax(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -9,29 +9,22 @@ and metrics are the same on all of them.
 import json
 import logging
 import math
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from common.codec import EncodedChunk
 from common.errors import ConfigError
-from common.networks import NetworkOutput
-from common.networks.inputs import Layout, cast_frames
-from common.policies.inference import hardware_has_bfloat16
 from common.policies.policy import Policy
 from common.policies.spec import DistKind
 from common.replay.sampler_config import UNIFORM, SamplerConfig
 from common.trajectory import UNLABELLED, Life, TrajectoryChunk
 from common.weights import PolicyWeights, weights_of
+from learners.backward import BackwardPass
 from learners.batch import DistillBatch
 from learners.config import LearnerConfig
 from learners.counting import LifeCount, ReceivedChunks
-from learners.features import TeacherFeatures, WithProjection
 from learners.feed import FeedItem
 from learners.objectives import Moment, ObjectiveConfig
 from learners.optimizers import OPTIMIZERS
@@ -79,44 +72,35 @@ class Learner:
     ) -> None:
         self.student = student
         self.ranks = ranks
-        self._objective = self._objective_now = objective
+        self._objective, self._schedules = objective, objective.schedules()
         self._config = config
         self._total_env_steps = total_env_steps
-        self._device = device
-        self._network = student.network.to(device).train()
-        self._layout: Layout = "contiguous" if config.layout == "auto" else config.layout
-        self._network.set_layout(self._layout)
-        self._trained: nn.Module = self._network
-        self._teacher_features: TeacherFeatures | None = None
-        if objective.needs_features:
-            assert teacher is not None
-            self._teacher_features = TeacherFeatures(
-                teacher, layout=self._layout, block=self._network.block, device=device
-            )
-            num_features = teacher.network.num_features
-            self._trained = WithProjection(self._network, num_features, seed=seed).to(device)
-        self._replica = ranks.replicate(
-            self._trained, may_leave_unused=student.spec.has_value or objective.needs_features
+        self._backward = BackwardPass(
+            student, objective, config, device=device, ranks=ranks, teacher=teacher, seed=seed
         )
-        self._forward = self._compiled() if config.compile else self._replica
-        self._scale = student.spec.observation.scale
-        self._bfloat16 = _computes_in_bfloat16(config, student, device)
+        self._network = self._backward.network
         self._optimizer = OPTIMIZERS[config.optimizer](
-            self._trained.parameters(), config.learning_rate, config.weight_decay
+            self._backward.trained.parameters(), config.learning_rate, config.weight_decay
         )
         self._sampler_name = sampler.name
         self._window_capacity = window_capacity
-        self._sampler = make_sampler(sampler, capacity=window_capacity, device=device)
+        self._sequence_length = config.sequence_length
+        self._sampler = make_sampler(
+            sampler, capacity=window_capacity // config.sequence_length, device=device
+        )
         self._window = TransitionWindow(
             window_capacity,
             teacher_dist=teacher_dist,
             device=device,
             sampler=self._sampler,
-            block=self._network.block if self._layout == "blocks" else None,
+            block=self._backward.block,
+            sequence_length=config.sequence_length,
+            burn_in=config.burn_in,
         )
         self._rng = np.random.default_rng((seed, 1, ranks.rank))
         self._batch_size = config.batch_size // ranks.size
-        self._budget = 0
+        self._budget = 0.0
+        """Samples granted and not yet taken; whole, but for shares of several ranks' sequences."""
         self._received = ReceivedChunks()
         self._unreported = 0
         """Of `env_steps`, what this rank has not yet told the others."""
@@ -131,7 +115,7 @@ class Learner:
         self.share_of_teacher = 0.0
         """What the student was last said to reach of its teacher's return, on all ranks."""
         self.metrics: dict[str, float] = {}
-        """Running means: loss, one entry a term, greedy agreement on the training batches. And the
+        """Running means: loss, one entry a term, likeness to the teacher on the batches. And the
         present values of what has a schedule in the objective."""
 
     def receive(self, item: FeedItem) -> None:
@@ -140,9 +124,9 @@ class Learner:
         Chunks that come again, because the window had lost them or because a shard got them a
         second time, are no new env steps.
         """
-        for chunk, encoded in _paired(item.revisited, item.encoded_revisited):
+        for chunk, encoded in item.paired_revisited():
             self._window.insert(chunk, revisited=True, encoded=encoded)
-        for chunk, encoded in _paired(item.chunks, item.encoded):
+        for chunk, encoded in item.paired():
             self._window.insert(chunk, encoded=encoded)
             self.teacher_version = max(self.teacher_version, chunk.teacher_version)
             new = self._received.count(chunk)
@@ -161,7 +145,7 @@ class Learner:
 
     @property
     def _steps_ready(self) -> int:
-        return self._budget // self._batch_size if len(self._window) else 0
+        return int(self._budget // self._batch_size) if len(self._window) else 0
 
     def agree(self, *, received: bool, stop: bool, save: bool, share_of_teacher: float) -> Report:
         """Tell the other ranks how things are here, and return how they are together.
@@ -185,23 +169,22 @@ class Learner:
         return together
 
     def step(self) -> None:
-        """Take one gradient step; a step whose gradient is not finite is skipped and counted."""
-        config = self._config
-        self._budget -= self._batch_size
-        self.samples += config.batch_size
+        """Take one gradient step; a step whose gradient is not finite is skipped and counted.
+
+        Of sequences only the valid rows are samples, so a batch of them may have fewer than
+        `batch_size`; what was granted and not taken stays granted.
+        """
         self._optimizer.zero_grad(set_to_none=True)
         moment = Moment(progress=self._progress, share_of_teacher=self.share_of_teacher)
-        self._objective_now = self._objective.at(moment)
-        schedules = self._objective.schedules()
-        self.metrics |= {name: schedule.value(moment) for name, schedule in schedules.items()}
-        found = self._accumulate(self.draw(self._batch_size))
-        norm = torch.nn.utils.clip_grad_norm_(
-            self._trained.parameters(), config.max_grad_norm or math.inf
-        )
-        scalars = torch.stack([value.float() for value in (*found.values(), norm)])
-        # One transfer from the device; not finite on one rank is so on all.
-        averages: list[float] = self.ranks.mean(scalars).tolist()
-        values = dict(zip([*found, "grad_norm"], averages, strict=True))
+        self.metrics |= {name: found.value(moment) for name, found in self._schedules.items()}
+        draw = self.draw(self._batch_size)
+        objective = self._objective.at(moment) if self._schedules else self._objective
+        gradient = self._backward(draw, self._window, objective)
+        self._sampler.update(draw.rows, gradient.losses)
+        values = self._backward.averaged(gradient)
+        taken = values.pop("num_samples", self._batch_size)
+        self._budget -= taken
+        self.samples += round(taken * self.ranks.size)
         self.learner_steps += 1
         if not math.isfinite(values["grad_norm"] + values["loss"]):
             self.skipped_steps += 1
@@ -211,16 +194,17 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = self.learning_rate
         self._optimizer.step()
+        self._backward.stepped(self.learner_steps)
         for name, value in values.items():
             former = self.metrics.get(name, value)
             self.metrics[name] = METRIC_DECAY * former + (1 - METRIC_DECAY) * value
 
     def draw(self, num_samples: int) -> Draw:
-        """Draw rows of the window."""
-        return self._sampler.draw(self._rng, num_samples)
+        """Draw rows of the window, or as many sequences as have that many rows."""
+        return self._sampler.draw(self._rng, num_samples // self._sequence_length)
 
     def gather(self, rows: torch.Tensor) -> DistillBatch:
-        """Return rows of the window as a batch."""
+        """Return what was drawn from the window as a batch."""
         return self._window.gather(rows)
 
     @property
@@ -263,8 +247,7 @@ class Learner:
         }
         return {
             "student": self._identity(),
-            "network": self._network.state_dict(),
-            "projection": None if self._projection is None else self._projection.state_dict(),
+            **self._backward.state(),
             "optimizer": self._optimizer.state_dict(),
             "counters": {
                 "learner_steps": self.learner_steps,
@@ -318,6 +301,7 @@ class Learner:
             "sampler": {
                 "name": self._sampler_name,
                 "window_capacity": self._window_capacity,
+                "sequence_length": self._sequence_length,
                 **self._sampler.state(),
             },
         }
@@ -331,7 +315,7 @@ class Learner:
     ) -> None:
         """Go on with a former window, after `load_state`.
 
-        Under another sampler or size of the window the rows count as newly come.
+        Under another sampler, size of the window or of sequences the rows count as newly come.
 
         Args:
             state: of `replay_state`.
@@ -340,101 +324,26 @@ class Learner:
         """
         self._budget = state["budget"]
         sampler = state["sampler"]
-        own = (self._sampler_name, self._window_capacity)
-        same = own == (sampler["name"], sampler["window_capacity"])
+        own = (self._sampler_name, self._window_capacity, self._sequence_length)
+        former = sampler["name"], sampler["window_capacity"], sampler.get("sequence_length", 1)
+        same = own == former
         self._window.fill(content if same else content._replace(row_start=0, plane_start=0), chunks)
         if same:
             self._sampler.load_state(sampler)
 
     def load_weights(self, state: dict[str, Any]) -> None:
         """Go back to a checkpoint's weights and optimiser; counters and window stay."""
-        self._network.load_state_dict(state["network"])
-        if self._projection is not None:
-            self._projection.load_state_dict(state["projection"])
+        self._backward.load_state(state)
         self._optimizer.load_state_dict(state["optimizer"])
         self.bad_steps_in_a_row = 0
-
-    @property
-    def _projection(self) -> nn.Linear | None:
-        return self._trained.projection if isinstance(self._trained, WithProjection) else None
 
     def _identity(self) -> dict[str, str]:
         """Return the recipe's keys without which a checkpoint means nothing, with their values."""
         network = self.student.spec.network.model_dump(mode="json")
         in_use = {True: "on", False: "off"}
         return {
-            "objective.feature": in_use[self._projection is not None],
+            "objective.feature": in_use[self._objective.needs_features],
             "the student's value head": in_use[self.student.spec.has_value],
             "student.network": json.dumps(network, sort_keys=True),
             "learner.optimizer": self._config.optimizer,
         }
-
-    def _accumulate(self, draw: Draw) -> dict[str, torch.Tensor]:
-        """Add up the gradients of a batch in micro-batches; return means over the batch.
-
-        Only a micro-batch is gathered at a time, so a batch may be larger than memory. The
-        sampler hears of the samples' losses.
-        """
-        size = self._config.micro_batch_size
-        means: dict[str, torch.Tensor] = {}
-        losses: list[torch.Tensor] = []
-        num_rows = len(draw.rows)
-        parts = draw.split(num_rows if size == "auto" else size)
-        for number, part in enumerate(parts, start=1):
-            batch = replace(self._window.gather(part.rows), weights=part.weights)
-            last = number == len(parts)
-            with nullcontext() if last else self.ranks.accumulate(self._replica):
-                found, each = self._backward(batch, share=batch.size / num_rows)
-            losses.append(each)
-            for name, value in found.items():
-                means[name] = value + means[name] if name in means else value
-        self._sampler.update(draw.rows, torch.cat(losses))
-        return means
-
-    def _backward(
-        self, batch: DistillBatch, *, share: float
-    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
-        """Add a micro-batch's gradient times its share.
-
-        Returns:
-            Its figures, times its share, and the loss of every sample.
-        """
-        inputs = self._inputs(batch.observations)
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-            output = self._forward(inputs, input_scale=self._scale)
-            if self._teacher_features is not None:
-                batch = replace(batch, teacher_features=self._teacher_features(inputs))
-        output = output.float32()
-        loss, terms, each = self._objective_now(batch, output)
-        (loss * share).backward()  # type: ignore[no-untyped-call]
-        agreed = output.dist_inputs.argmax(-1) == batch.teacher_dist_inputs.argmax(-1)
-        found = {"loss": loss.detach(), "agreement": agreed.float().mean(), **terms}
-        return {name: value * share for name, value in found.items()}, each
-
-    def _inputs(self, observations: torch.Tensor) -> torch.Tensor:
-        """Return observations as the network takes them; the window's own memory is never given."""
-        dtype = torch.bfloat16 if self._bfloat16 else torch.float32
-        if observations.dtype is not torch.uint8:
-            return observations.to(dtype)
-        return cast_frames(observations, dtype, self._layout)
-
-    def _compiled(self) -> Callable[..., NetworkOutput]:
-        mode = "reduce-overhead" if self._device.type == "cuda" else None
-        compiled: Callable[..., NetworkOutput] = torch.compile(self._replica, mode=mode)
-        return compiled
-
-
-def _paired(
-    chunks: Sequence[TrajectoryChunk], encoded: Sequence[EncodedChunk]
-) -> Iterable[tuple[TrajectoryChunk, EncodedChunk | None]]:
-    """Return every chunk with its compressed form, or None where these are not kept."""
-    kept: Sequence[EncodedChunk | None] = encoded or [None] * len(chunks)
-    return zip(chunks, kept, strict=True)
-
-
-def _computes_in_bfloat16(config: LearnerConfig, student: Policy, device: torch.device) -> bool:
-    if config.precision != "auto":
-        return config.precision == "bfloat16"
-    if student.spec.observation.dtype != "uint8":
-        return False
-    return torch.cuda.is_bf16_supported() if device.type == "cuda" else hardware_has_bfloat16()

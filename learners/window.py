@@ -3,10 +3,14 @@
 Frame planes lie once in a ring of uint8 planes; a transition is the index of its newest plane and
 its labels. Chunks come in whole and leave whole, oldest first. Rows that are not valid never come
 in. A sampler (`learners.samplers`) hears of both and chooses the rows to gather.
+
+Where the recipe asks for sequences of L > 1 rows, the rows of an env copy lie side by side, in the
+order of time and with those that are not valid; sequence number i is the rows [i · L, (i + 1) · L),
+and the sampler hears of sequences and chooses among them instead.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,15 +19,21 @@ import numpy.typing as npt
 import torch
 
 from common.codec import EncodedChunk
+from common.errors import ConfigError
 from common.frames import FrameObservations
 from common.networks.inputs import cut_planes
 from common.policies.spec import DistKind
 from common.trajectory import TrajectoryChunk
-from learners.batch import DistillBatch
+from learners.batch import DistillBatch, Sequences
 from learners.samplers import Sampler
 
 PLANES_PER_TRANSITION = 1.25
 """Planes reserved a transition: a stack's head on every chunk and episode costs a few more."""
+
+_OF_SEQUENCES = ("valid", "terminated", "truncated", "behavior_log_prob", "acting_policy")
+"""What of a chunk only sequences bring along."""
+
+Array = npt.NDArray[Any]
 
 
 class _Segment(NamedTuple):
@@ -33,6 +43,7 @@ class _Segment(NamedTuple):
     row_stop: int
     plane_start: int
     plane_stop: int
+    num_valid: int
     encoded: EncodedChunk | None
     """The chunk, where it is kept for a checkpoint."""
     revisited: bool
@@ -59,6 +70,8 @@ class TransitionWindow:
         sampler: told of the rows that come and go.
         block: side of the squares that planes are cut into (`common.networks.inputs`), or None to
             keep them whole.
+        sequence_length: L.
+        burn_in: rows at a sequence's start that nothing learns from.
     """
 
     def __init__(
@@ -69,8 +82,12 @@ class TransitionWindow:
         device: torch.device,
         sampler: Sampler,
         block: int | None = None,
+        sequence_length: int = 1,
+        burn_in: int = 0,
     ) -> None:
         self._capacity = capacity
+        self._sequence_length = sequence_length
+        self._burn_in = burn_in
         self._teacher_dist = teacher_dist
         self._device = device
         self._sampler = sampler
@@ -83,8 +100,8 @@ class TransitionWindow:
         self._columns: dict[str, torch.Tensor] = {}
 
     def __len__(self) -> int:
-        """Return the number of transitions stored."""
-        return sum(segment.row_stop - segment.row_start for segment in self._segments)
+        """Return the number of transitions stored; rows that are not valid are none."""
+        return sum(segment.num_valid for segment in self._segments)
 
     def insert(
         self,
@@ -93,33 +110,40 @@ class TransitionWindow:
         revisited: bool = False,
         encoded: EncodedChunk | None = None,
     ) -> None:
-        """Add the valid rows of a chunk; the oldest chunks leave where room is short.
+        """Add a chunk's rows; the oldest chunks leave where room is short.
 
         Args:
             chunk: the chunk.
             revisited: whether it was in the window before.
             encoded: the same chunk compressed, to be kept for `content`.
+
+        Raises:
+            ConfigError: the chunk is no whole number of sequences long.
         """
-        valid = chunk.valid.reshape(-1)
-        columns: dict[str, npt.NDArray[Any]] = {
-            "actions": chunk.actions.reshape(-1)[valid],
-            "rewards": chunk.rewards.reshape(-1)[valid],
-            "teacher_dist_inputs": chunk.labels.reshape(valid.size, -1)[valid],
+        rows = self._rows_of(chunk)
+        columns: dict[str, Array] = {
+            "actions": rows(chunk.actions),
+            "rewards": rows(chunk.rewards),
+            "teacher_dist_inputs": rows(chunk.labels),
         }
         if chunk.teacher_value is not None:
-            columns["teacher_value"] = chunk.teacher_value.reshape(-1)[valid]
+            columns["teacher_value"] = rows(chunk.teacher_value)
+        if self._sequence_length > 1:
+            columns |= {name: rows(getattr(chunk, name)) for name in _OF_SEQUENCES}
         planes: npt.NDArray[np.uint8] | None = None
         if isinstance(chunk.observations, FrameObservations):
             planes = chunk.observations.planes
             self._stack = chunk.observations.stack
-            columns["last_plane"] = chunk.observations.last_plane.reshape(-1)[valid]
+            columns["last_plane"] = rows(chunk.observations.last_plane)
         else:
-            values = chunk.observations.values
-            columns["observations"] = values.reshape(valid.size, *values.shape[2:])[valid]
+            columns["observations"] = rows(chunk.observations.values)
         if not self._columns:
             self._allocate(columns, planes)
-        segment = self._make_room(int(valid.sum()), 0 if planes is None else len(planes))
-        segment = segment._replace(encoded=encoded, revisited=revisited)
+        num_planes = 0 if planes is None else len(planes)
+        segment = self._make_room(len(columns["actions"]), num_planes)
+        segment = segment._replace(
+            num_valid=chunk.num_transitions, encoded=encoded, revisited=revisited
+        )
         if self._planes is not None and planes is not None:
             place = self._planes[segment.plane_start : segment.plane_stop]
             with _host_memory(place) as target:
@@ -132,7 +156,7 @@ class TransitionWindow:
             with _host_memory(self._columns[name][segment.row_start : segment.row_stop]) as target:
                 np.copyto(target, column)
         self._segments.append(segment)
-        self._sampler.insert(segment.row_start, segment.row_stop, revisited=revisited)
+        self._sampler.insert(*self._draws_of(segment), revisited=revisited)
 
     def content(self) -> WindowContent:
         """Return what lies in the window; every chunk must have come with its compressed form."""
@@ -161,7 +185,12 @@ class TransitionWindow:
             self.insert(chunk, revisited=revisited, encoded=encoded)
 
     def gather(self, rows: torch.Tensor) -> DistillBatch:
-        """Return the transitions of rows that the sampler drew; frames become stacks here."""
+        """Return the transitions of rows that the sampler drew; frames become stacks here.
+
+        Args:
+            rows: [B] int64, or the numbers [S] of sequences.
+        """
+        rows = self._steps_of(rows)
         columns = {
             name: column.index_select(0, rows)
             for name, column in self._columns.items()
@@ -172,18 +201,70 @@ class TransitionWindow:
             offsets = torch.arange(1 - self._stack, 1, device=self._device)
             planes = self._planes.index_select(0, (newest[:, None] + offsets).reshape(-1))
             columns["observations"] = planes.view(-1, self._stack, *planes.shape[1:])
+        actions = columns["actions"]
         return DistillBatch(
             observations=columns["observations"],
-            actions=columns["actions"].long(),
+            actions=actions if actions.is_floating_point() else actions.long(),
             rewards=columns["rewards"],
             teacher_dist_inputs=columns["teacher_dist_inputs"].float(),
             teacher_dist=self._teacher_dist,
             teacher_value=columns.get("teacher_value"),
+            sequences=self._sequences(columns),
+        )
+
+    def num_valid(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return how many valid rows the sampler drew, [] int64, on the window's device."""
+        if self._sequence_length == 1:
+            return torch.tensor(len(rows))
+        learnt = self._steps_of(rows)[self._burn_in * len(rows) :]
+        return self._columns["valid"].index_select(0, learnt).sum()
+
+    def _rows_of(self, chunk: TrajectoryChunk) -> Callable[[Array], Array]:
+        """Return what takes the window's rows from an array [T, N, …] of a chunk."""
+        steps, length = len(chunk.valid), self._sequence_length
+        if steps % length:
+            raise ConfigError(
+                f"learner.sequence_length = {length}: a chunk of {steps} steps is no whole number "
+                f"of sequences; set it to a divisor of {steps}"
+            )
+        if length > 1:
+            return lambda array: array.swapaxes(0, 1).reshape(-1, *array.shape[2:])
+        valid = chunk.valid.reshape(-1)
+        return lambda array: array.reshape(valid.size, *array.shape[2:])[valid]
+
+    def _draws_of(self, segment: _Segment) -> tuple[int, int]:
+        """Return what the sampler knows a chunk's place by: rows or sequences, [start, stop)."""
+        length = self._sequence_length
+        return segment.row_start // length, segment.row_stop // length
+
+    def _steps_of(self, draws: torch.Tensor) -> torch.Tensor:
+        """Return the rows of what was drawn, time-major."""
+        if self._sequence_length == 1:
+            return draws
+        steps = torch.arange(self._sequence_length, device=self._device)
+        return (draws * self._sequence_length + steps[:, None]).reshape(-1)
+
+    def _sequences(self, columns: dict[str, torch.Tensor]) -> Sequences | None:
+        if self._sequence_length == 1:
+            return None
+        told = {name: columns[name] for name in _OF_SEQUENCES}
+        valid = told.pop("valid")
+        count = len(valid) // self._sequence_length
+        starts = torch.zeros_like(valid)
+        starts[count:] = ~valid[:-count]
+        if self._burn_in:
+            valid[: self._burn_in * count] = False  # a copy: it was gathered
+        return Sequences(
+            num_steps=self._sequence_length,
+            valid=valid,
+            starts=starts,
+            burn_in=self._burn_in,
+            **told,
         )
 
     def _allocate(
         self,
-        columns: dict[str, npt.NDArray[Any]],
+        columns: dict[str, Array],
         planes: npt.NDArray[np.uint8] | None,
     ) -> None:
         """Reserve the rings in the types of the first chunk."""
@@ -210,12 +291,13 @@ class TransitionWindow:
             self._row_head + num_rows,
             self._plane_head,
             self._plane_head + num_planes,
+            num_valid=0,
             encoded=None,
             revisited=False,
         )
         while any(_overlap(place, segment) for segment in self._segments):
             oldest = self._segments.popleft()
-            self._sampler.remove(oldest.row_start, oldest.row_stop)
+            self._sampler.remove(*self._draws_of(oldest))
         self._row_head, self._plane_head = place.row_stop, place.plane_stop
         return place
 
@@ -227,7 +309,7 @@ def _overlap(a: _Segment, b: _Segment) -> bool:
 
 
 @contextmanager
-def _host_memory(target: torch.Tensor) -> Iterator[npt.NDArray[Any]]:
+def _host_memory(target: torch.Tensor) -> Iterator[Array]:
     """Give memory to write that becomes the tensor's; a copy to a GPU is not waited for."""
     if target.device.type == "cpu":
         yield target.numpy()

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from common.policies.box import BoxActions
 from common.policies.spec import ObservationSpec
 
 Observations = npt.NDArray[Any]
@@ -17,10 +18,13 @@ class EnvironmentSpec:
     """What policies must fit."""
 
     observation: ObservationSpec
-    num_actions: int
+    num_actions: int | None
+    """Of discrete actions."""
     action_meanings: tuple[str, ...] | None
     frame_stack: int | None
     """Frames in a stack, where observations are stacked frames."""
+    action_box: BoxActions | None = None
+    """Of actions that are vectors."""
 
 
 class StepResult(NamedTuple):
@@ -47,8 +51,8 @@ class VectorEnvironment(ABC):
         """Reset all copies with seeds that follow from `seed`; return [N, *shape]."""
 
     @abstractmethod
-    def step(self, actions: npt.NDArray[np.int64]) -> StepResult:
-        """Take actions [N] in all copies."""
+    def step(self, actions: Any) -> StepResult:
+        """Take actions in all copies: [N] int64, or [N, D] float32 in units of the Box."""
 
     @abstractmethod
     def close(self) -> None:

@@ -1,10 +1,12 @@
-"""Any Gymnasium environment with a Box observation and Discrete actions, through `make_vec`."""
+"""Any Gymnasium environment with vectors as observations, through `make_vec`.
+
+Actions are Discrete, or vectors within bounds (Box).
+"""
 
 from typing import Any, Literal
 
 import gymnasium
 import numpy as np
-import numpy.typing as npt
 from gymnasium.spaces import Box, Discrete
 from gymnasium.vector import AutoresetMode
 from pydantic import Field, model_validator
@@ -17,6 +19,7 @@ from actors.environments.base import (
 )
 from common.config import StrictModel
 from common.errors import ConfigError, MismatchError
+from common.policies.box import BoxActions
 from common.policies.spec import ObservationSpec
 
 
@@ -67,11 +70,7 @@ class GymnasiumEnvironment(VectorEnvironment):
             raise ConfigError(f"env.id = {config.id!r}: cannot make it ({first})") from None
         self.num_envs = num_envs
         observation, action = self._env.single_observation_space, self._env.single_action_space
-        if not isinstance(action, Discrete) or action.start != 0:
-            raise MismatchError(
-                f"env.id = {config.id!r}: its actions are {action}; only Discrete actions from 0 "
-                f"are supported"
-            )
+        num_actions, self._box = _actions(config, action)
         if not isinstance(observation, Box) or len(observation.shape) != 1:
             raise MismatchError(
                 f"env.id = {config.id!r}: its observations are {observation}; only vectors are "
@@ -79,17 +78,20 @@ class GymnasiumEnvironment(VectorEnvironment):
             )
         self.spec = EnvironmentSpec(
             observation=ObservationSpec(shape=observation.shape, dtype="float32"),
-            num_actions=int(action.n),
+            num_actions=num_actions,
             action_meanings=None,
             frame_stack=None,
+            action_box=self._box,
         )
 
     def reset(self, seed: int) -> Observations:
         """Reset all copies; copy i gets seed + i."""
         return self._observations(self._env.reset(seed=seed)[0])
 
-    def step(self, actions: npt.NDArray[np.int64]) -> StepResult:
-        """Take actions [N]."""
+    def step(self, actions: Any) -> StepResult:
+        """Take actions [N], or [N, D] in units of the Box."""
+        if self._box is not None:
+            actions = self._box.from_units(actions)
         observations, rewards, terminated, truncated, _ = self._env.step(actions)
         return StepResult(
             self._observations(observations), rewards.astype(np.float32), terminated, truncated
@@ -102,3 +104,16 @@ class GymnasiumEnvironment(VectorEnvironment):
     def _observations(self, observations: Any) -> Observations:
         array: Observations = np.array(observations, dtype=np.float32)
         return array
+
+
+def _actions(config: GymnasiumConfig, space: Any) -> tuple[int | None, BoxActions | None]:
+    """Return the number of actions, or the bounds of a vector of numbers."""
+    if isinstance(space, Discrete) and space.start == 0:
+        return int(space.n), None
+    is_vector = isinstance(space, Box) and len(space.shape) == 1
+    if is_vector and np.isfinite([space.low, space.high]).all() and (space.low < space.high).all():
+        return None, BoxActions(low=tuple(space.low.tolist()), high=tuple(space.high.tolist()))
+    raise MismatchError(
+        f"env.id = {config.id!r}: its actions are {space}; only Discrete actions from 0 and "
+        f"vectors within finite bounds (Box) are supported"
+    )

@@ -22,12 +22,8 @@ from cluster.compute import inference_forms, resolve_compute, training_forms
 from cluster.config import RunConfig
 from cluster.prepare import Preparation, new_student
 from common.codec import EncodedChunk, decode, encode
-from common.policies.inference import (
-    InferencePolicy,
-    Observations,
-    PolicyOutputs,
-    log_probabilities,
-)
+from common.policies.actions import draw_actions, empty_actions
+from common.policies.inference import InferencePolicy, Observations, PolicyOutputs
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
 from common.policies.spec import PolicySpec
 from common.replay.rate_limiter import RateLimits
@@ -91,7 +87,7 @@ class _Silent(InferencePolicy):
     def __init__(self, spec: PolicySpec, num_rows: int) -> None:
         self.spec = spec
         value = np.zeros(num_rows, np.float32) if spec.has_value else None
-        self._outputs = PolicyOutputs(np.zeros((num_rows, spec.num_actions), np.float32), value)
+        self._outputs = PolicyOutputs(np.zeros((num_rows, spec.num_dist_inputs), np.float32), value)
 
     def __call__(self, observations: object) -> PolicyOutputs:
         """Return zeros."""
@@ -125,10 +121,9 @@ def real_observations(preparation: Preparation, teacher: Policy, count: int) -> 
     while sum(map(len, kept)) < count:
         kept.append(observations)
         for _ in range(STEPS_APART):
-            logs = log_probabilities(
-                policy(observations).dist_inputs, teacher.spec.dist, epsilon=0.05, mode="greedy"
-            )
-            observations = env.step((logs + rng.gumbel(size=logs.shape)).argmax(-1)).observations
+            outputs = policy(observations).dist_inputs
+            drawn = draw_actions(teacher.spec, outputs, mode="greedy", epsilon=0.05, rng=rng)
+            observations = env.step(drawn.actions).observations
     env.close()
     return np.concatenate(kept)[:count]
 
@@ -203,7 +198,7 @@ def _bare_environment(preparation: Preparation) -> Part:
     num_envs = config.actors.num_envs_per_runner
     env = make_environment(config.env, num_envs=num_envs)
     env.reset(config.seed)
-    actions = np.zeros(num_envs, np.int64)
+    actions = np.zeros_like(empty_actions(env.spec.action_box, num_envs))
 
     def step() -> float:
         for _ in range(config.actors.unroll_length):

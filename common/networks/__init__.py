@@ -6,6 +6,7 @@ from pydantic import Field
 
 from common.networks.base import NetworkOutput, PolicyNetwork
 from common.networks.external import ExternalNetwork, ExternalSpec
+from common.networks.lstm import LSTM, LSTMSpec
 from common.networks.mlp import MLP, MLPSpec
 from common.networks.nature_cnn import NatureCNN, NatureCNNSpec
 
@@ -18,26 +19,35 @@ __all__ = [
     "build_network",
 ]
 
-NetworkSpec = Annotated[NatureCNNSpec | MLPSpec, Field(discriminator="name")]
+NetworkSpec = Annotated[NatureCNNSpec | MLPSpec | LSTMSpec, Field(discriminator="name")]
 """What can be built with fresh weights and trained."""
 
-AnyNetworkSpec = Annotated[NatureCNNSpec | MLPSpec | ExternalSpec, Field(discriminator="name")]
+AnyNetworkSpec = Annotated[
+    NatureCNNSpec | MLPSpec | LSTMSpec | ExternalSpec, Field(discriminator="name")
+]
 """What a policy can have: a network of ours, or a program of its own runtime."""
 
 NETWORKS: dict[str, type[PolicyNetwork]] = {
     "nature_cnn": NatureCNN,
     "mlp": MLP,
+    "lstm": LSTM,
 }
 
 
 def build_network(
-    spec: NatureCNNSpec | MLPSpec | ExternalSpec,
+    spec: NatureCNNSpec | MLPSpec | LSTMSpec | ExternalSpec,
     *,
     observation_shape: tuple[int, ...],
     num_actions: int,
     has_value: bool,
 ) -> PolicyNetwork:
     """Build the network that `spec` names, with fresh weights or without its program.
+
+    Args:
+        spec: the architecture.
+        observation_shape: of one observation.
+        num_actions: width of the first output, `PolicySpec.num_dist_inputs`.
+        has_value: whether there is a value head.
 
     Raises:
         MismatchError: the architecture cannot take observations of this shape.

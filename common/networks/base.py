@@ -2,7 +2,7 @@
 
 import math
 from abc import abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -13,15 +13,54 @@ HEADS = ("head", "value")
 """Names of the layers that give a network's outputs."""
 
 
+class NormalizerValues(Protocol):
+    """What tells how observations [D] are normalised (`common.policies.spec.Normalizer`)."""
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """[D]."""
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """[D]."""
+
+    @property
+    def clip(self) -> float:
+        """Of the normalised observation."""
+
+
+class ObservationNormalizer(nn.Module):
+    """Vectors [B, D] → clip((x − mean) / std, −clip, clip), computed in float32.
+
+    Its numbers are constants of the policy's specification, and no part of the state dict.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, values: NormalizerValues) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(values.mean), persistent=False)
+        self.register_buffer("std", torch.tensor(values.std), persistent=False)
+        self._clip = values.clip
+
+    def forward(self, observation: torch.Tensor) -> torch.Tensor:
+        """Return the normalised observation in its own type."""
+        centered = (observation.float() - self.mean) / self.std
+        return centered.clamp(-self._clip, self._clip).to(observation.dtype)
+
+
 class NetworkOutput(NamedTuple):
     """What a policy network returns for B observations."""
 
     dist_inputs: torch.Tensor
-    """[B, A] logits or Q-values."""
+    """[B, A] as `common.policies.spec.DistKind` says."""
     value: torch.Tensor | None
     """[B] state values, where the network has a value head."""
     features: torch.Tensor | None = None
     """[B, F] last hidden layer, from which the heads read (the first head, with two towers)."""
+    memory: torch.Tensor | None = None
+    """[N, *memory_shape] float32 of N env copies after their last row, where there is one."""
 
     def float32(self) -> "NetworkOutput":
         """Return the same in float32."""
@@ -29,7 +68,19 @@ class NetworkOutput(NamedTuple):
             self.dist_inputs.float(),
             None if self.value is None else self.value.float(),
             None if self.features is None else self.features.float(),
+            self.memory,
         )
+
+
+class Steps(NamedTuple):
+    """What a network with a memory must know of rows that are sequences, time-major."""
+
+    num_steps: int
+    """L; rows are [L · N]."""
+    starts: torch.Tensor
+    """[L, N] bool: rows before which the memory is made zeros."""
+    burn_in: int
+    """First rows of a sequence, which only fill the memory; no gradient reaches them."""
 
 
 class PolicyNetwork(nn.Module):
@@ -48,13 +99,20 @@ class PolicyNetwork(nn.Module):
         self.observation_shape = observation_shape
         self.num_actions = num_actions
         self.has_value = has_value
+        self.normalizer: ObservationNormalizer | None = None
+
+    def set_normalizer(self, values: NormalizerValues | None) -> None:
+        """Normalise observations from now on, or leave them as they are."""
+        self.normalizer = None if values is None else ObservationNormalizer(values)
 
     @abstractmethod
     def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
         """Map observations [B, *observation_shape], times `input_scale`, to outputs.
 
         The scale is applied to the weights that see the observation, which are fewer. Frames may
-        come in any layout of `common.networks.inputs` that the network can take.
+        come in any layout of `common.networks.inputs` that the network can take. A network with a
+        memory takes two arguments more: `memory` [N, *memory_shape], zeros where it is left out,
+        and `steps` where rows are sequences and not one row of every env copy.
         """
 
     @abstractmethod
@@ -77,6 +135,11 @@ class PolicyNetwork(nn.Module):
     @abstractmethod
     def num_features(self) -> int:
         """F, the width of the last hidden layer."""
+
+    @property
+    def memory_shape(self) -> tuple[int, ...] | None:
+        """Shape of what it remembers of an env copy, or None where it remembers nothing."""
+        return None
 
     @property
     def block(self) -> int | None:
@@ -104,7 +167,9 @@ class PolicyNetwork(nn.Module):
 
         Heads are small, and rounding what they say decides between actions that are nearly equal.
         """
+        normalizer, self.normalizer = self.normalizer, None  # whose numbers are not rounded
         self.to(dtype)
+        self.normalizer = normalizer
         for name, module in self.named_children():
             if name in HEADS:
                 module.to(torch.float32)
@@ -123,9 +188,13 @@ class PolicyNetwork(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def __call__(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
-        """Same as `forward`, with its type."""
-        output: NetworkOutput = super().__call__(observation, input_scale=input_scale)
+    def __call__(
+        self, observation: torch.Tensor, *, input_scale: float = 1.0, **remembered: Any
+    ) -> NetworkOutput:
+        """Normalise the observation where the policy does, and return what `forward` does."""
+        if self.normalizer is not None:
+            observation = self.normalizer(observation)
+        output: NetworkOutput = super().__call__(observation, input_scale=input_scale, **remembered)
         return output
 
 

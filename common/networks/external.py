@@ -125,6 +125,7 @@ class ExternalNetwork(PolicyNetwork):
         )
         copy.load_state_dict(self.state_dict())
         copy.fold_scale(self._scale)
+        copy.normalizer = self.normalizer
         return copy.train(self.training)
 
     def _open(self) -> Program:

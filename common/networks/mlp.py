@@ -2,6 +2,7 @@
 
 State names are `layers.0 …` and `head`; with a value head that shares the trunk, `value`; with a
 value tower of its own (Stable-Baselines3's actor-critics), `value_layers.0 …` and `value`.
+`common.networks.gsde` names the parts of its head.
 """
 
 import itertools
@@ -15,6 +16,7 @@ from torch.nn import functional as F
 from common.config import StrictModel
 from common.errors import MismatchError
 from common.networks.base import NetworkOutput, PolicyNetwork, apply_head, scaled_weight
+from common.networks.gsde import GSDEHead, GSDESpec
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh, "elu": nn.ELU}
 
@@ -28,6 +30,8 @@ class MLPSpec(StrictModel):
     value_hidden: tuple[PositiveInt, ...] | None = None
     """Widths of a separate value tower; None: the value head shares the trunk; (): the value head
     sees the observation."""
+    gsde: GSDESpec | None = None
+    """For Gaussian policies: log σ by state-dependent exploration, not by linear outputs."""
 
 
 class MLP(PolicyNetwork):
@@ -54,7 +58,11 @@ class MLP(PolicyNetwork):
             )
         self.activation = ACTIVATIONS[spec.activation]()
         self.layers = _linear_stack(observation_shape[0], spec.hidden)
-        self.head = nn.Linear(spec.hidden[-1], num_actions)
+        self.head: nn.Module = (
+            nn.Linear(spec.hidden[-1], num_actions)
+            if spec.gsde is None
+            else GSDEHead(spec.gsde, spec.hidden[-1], num_actions // 2)
+        )
         self.value_layers: nn.ModuleList | None = None
         self.value: nn.Linear | None = None
         if has_value and spec.value_hidden is not None:
@@ -65,7 +73,7 @@ class MLP(PolicyNetwork):
 
     def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
         """Map vectors [B, D], times `input_scale`, to outputs."""
-        features = self._tower(self.layers, observation, input_scale)
+        features = self.features(observation, input_scale=input_scale)
         value = None
         if self.value is not None:
             towers = self.value_layers
@@ -79,6 +87,14 @@ class MLP(PolicyNetwork):
             value = value.squeeze(-1)
         return NetworkOutput(apply_head(self.head, features), value, features)
 
+    def features(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> torch.Tensor:
+        """Map vectors to the trunk's last layer, [B, F]."""
+        return self._tower(self.layers, observation, input_scale)
+
+    def drop_heads(self) -> None:
+        """Leave `features` alone."""
+        del self.head
+
     def first_layers(self) -> list[nn.Module]:
         """Return the first layer of the trunk and of the value tower."""
         if self.value is None or self.value_layers is None:
@@ -88,7 +104,8 @@ class MLP(PolicyNetwork):
     @property
     def num_features(self) -> int:
         """Width of the trunk's last layer."""
-        return self.head.in_features
+        width: int = self.spec.hidden[-1]
+        return width
 
     def _tower(
         self, layers: nn.ModuleList, observation: torch.Tensor, input_scale: float

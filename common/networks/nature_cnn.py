@@ -103,12 +103,20 @@ class NatureCNN(PolicyNetwork):
 
     def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
         """Map frames [B, stack, H, W] (or blocks of them), times `input_scale`, to outputs."""
+        x = self.features(observation, input_scale=input_scale)
+        value = apply_head(self.value, x).squeeze(-1) if self.value is not None else None
+        return NetworkOutput(apply_head(self.head, x), value, x)
+
+    def features(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> torch.Tensor:
+        """Map frames to the fully connected layer, [B, F]."""
         x = F.relu(self._first(observation, input_scale))
         for conv in self.convs[1:]:
             x = F.relu(conv(x))
-        x = F.relu(self.fc(x.flatten(1)))
-        value = apply_head(self.value, x).squeeze(-1) if self.value is not None else None
-        return NetworkOutput(apply_head(self.head, x), value, x)
+        return F.relu(self.fc(x.flatten(1)))
+
+    def drop_heads(self) -> None:
+        """Leave `features` alone."""
+        del self.head
 
     def first_layers(self) -> list[nn.Module]:
         """Return the first convolution."""

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from common.networks import NetworkOutput
 from common.networks.inputs import DTYPES, Layout, Precision, cast_frames, cut_stacks
 from common.policies.policy import Policy
-from common.policies.spec import DistKind
 
 Observations = npt.NDArray[np.uint8 | np.float32]
 """[B, *shape], as the policy's specification says."""
@@ -26,7 +26,7 @@ class PolicyOutputs(NamedTuple):
     """What a policy says about B observations."""
 
     dist_inputs: npt.NDArray[np.float32]
-    """[B, A] logits or Q-values."""
+    """[B, A] as the policy's `dist` says."""
     value: npt.NDArray[np.float32] | None
     """[B] where the policy has a value head."""
 
@@ -106,6 +106,8 @@ class InferencePolicy:
             device=device,
         )
         self._inputs = inputs if inputs is not None and inputs.form == self._form else None
+        # Between actions of a Box nothing is decided by rounding.
+        refine_below = refine_below if policy.spec.action_box is None else 0.0
         self._refine_below = refine_below
         self._exact = InferencePolicy(policy, device=device) if refine_below > 0 else None
         self.load(policy.network.state_dict())
@@ -126,15 +128,35 @@ class InferencePolicy:
         if self._exact is not None:
             self._exact.load(state)
 
+    @property
+    def memory_shape(self) -> tuple[int, ...] | None:
+        """Shape of what the policy remembers of an env copy, or None."""
+        return self._network.memory_shape
+
+    @torch.inference_mode()
+    def remember(
+        self, observations: Observations, memory: npt.NDArray[np.float32]
+    ) -> tuple[PolicyOutputs, npt.NDArray[np.float32]]:
+        """Return outputs and new memory of a policy that has one.
+
+        Args:
+            observations: [B, *shape], one of each of B env copies.
+            memory: [B, *memory_shape] of these copies; zeros where an episode starts.
+        """
+        remembered = torch.from_numpy(memory).to(self._device)
+        output = self._network(self._form.cast(observations), memory=remembered)
+        assert output.memory is not None
+        return _as_arrays(output), output.memory.cpu().numpy()
+
     @torch.inference_mode()
     def __call__(self, observations: Observations) -> PolicyOutputs:
-        """Return the outputs for observations [B, *shape]."""
+        """Return the outputs for observations [B, *shape], each the first of an episode to a policy
+        with a memory."""
         if self._inputs is not None:
             output = self._network(self._inputs(observations))
         else:
             output = self._network(self._form.cast(observations))
-        value = None if output.value is None else output.value.float().cpu().numpy()
-        outputs = PolicyOutputs(output.dist_inputs.float().cpu().numpy(), value)
+        outputs = _as_arrays(output)
         if self._exact is not None:
             self._refine(outputs, observations, self._exact)
         return outputs
@@ -151,6 +173,11 @@ class InferencePolicy:
                 outputs.value[close] = better.value
 
 
+def _as_arrays(output: NetworkOutput) -> PolicyOutputs:
+    value = None if output.value is None else output.value.float().cpu().numpy()
+    return PolicyOutputs(output.dist_inputs.float().cpu().numpy(), value)
+
+
 def lead_of_the_best(dist_inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return by how much the largest output of each row [B, A] exceeds the second, [B]."""
     largest = np.partition(dist_inputs, -2, axis=-1)
@@ -161,27 +188,3 @@ def lead_of_the_best(dist_inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
 def hardware_has_bfloat16() -> bool:
     """Whether this CPU computes in bfloat16 natively."""
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def log_probabilities(
-    dist_inputs: npt.NDArray[np.float32], dist: DistKind, *, epsilon: float, mode: str
-) -> npt.NDArray[np.float32]:
-    """Return log-probabilities [B, A] of each action under ε-greedy or ε-sampled acting.
-
-    Args:
-        dist_inputs: [B, A] logits or Q-values.
-        dist: which of the two; Q-values are only ever acted on greedily.
-        epsilon: share of uniformly random actions.
-        mode: "greedy" or "sample".
-    """
-    num_actions = dist_inputs.shape[-1]
-    if mode == "sample" and dist == "logits":
-        shifted = np.exp(dist_inputs - dist_inputs.max(-1, keepdims=True))
-        probabilities = shifted / shifted.sum(-1, keepdims=True)
-    else:
-        probabilities = np.zeros_like(dist_inputs)
-        np.put_along_axis(probabilities, dist_inputs.argmax(-1)[:, None], 1.0, axis=-1)
-    mixed = (1.0 - epsilon) * probabilities + epsilon / num_actions
-    with np.errstate(divide="ignore"):
-        logs: npt.NDArray[np.float32] = np.log(mixed).astype(np.float32)
-    return logs

@@ -39,6 +39,7 @@ def new_policy(spec: PolicySpec, *, seed: int) -> Policy:
         torch.manual_seed(seed)
         network = _network_of(spec)
         network.initialise()
+        network.set_normalizer(spec.observation.normalizer)
         return Policy(spec, network)
 
 
@@ -75,6 +76,7 @@ def policy_from_state(
         name: _copied(name, tensor, outlines[name].dtype, source) for name, tensor in state.items()
     }
     network.load_state_dict(copies, assign=True)
+    network.set_normalizer(spec.observation.normalizer)
     return Policy(spec, network)
 
 
@@ -154,7 +156,7 @@ def _network_of(spec: PolicySpec) -> PolicyNetwork:
     return build_network(
         spec.network,
         observation_shape=spec.observation.shape,
-        num_actions=spec.num_actions,
+        num_actions=spec.num_dist_inputs,
         has_value=spec.has_value,
     )
 

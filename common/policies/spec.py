@@ -2,13 +2,39 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from common.config import StrictModel
 from common.networks import AnyNetworkSpec
 from common.networks.external import ExternalSpec
+from common.policies.box import BoxActions
 
-DistKind = Literal["logits", "q_values"]
+DistKind = Literal["logits", "q_values", "gaussian", "squashed_gaussian", "deterministic"]
+"""What a policy's first output is, by row:
+
+| kind                | actions | width | meaning                                                 |
+|---------------------|---------|-------|---------------------------------------------------------|
+| `logits`            | A       | A     | logits of a softmax                                     |
+| `q_values`          | A       | A     | one Q-value an action                                   |
+| `gaussian`          | Box [D] | 2 · D | mean and log σ of u; the action is u, clipped           |
+| `squashed_gaussian` | Box [D] | 2 · D | mean and log σ of u; the action is tanh u               |
+| `deterministic`     | Box [D] | D     | u; the action is tanh u                                 |
+
+Actions of a Box are in units (`common.policies.box`).
+"""
+GAUSSIAN: tuple[DistKind, ...] = ("gaussian", "squashed_gaussian")
+CONTINUOUS: tuple[DistKind, ...] = (*GAUSSIAN, "deterministic")
+
+
+class Normalizer(StrictModel):
+    """What a policy does to an observation vector before its network sees it.
+
+    The network sees clip((observation − mean) / std, −clip, clip).
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[PositiveFloat, ...]
+    clip: PositiveFloat
 
 
 class ObservationSpec(StrictModel):
@@ -18,6 +44,22 @@ class ObservationSpec(StrictModel):
     dtype: Literal["uint8", "float32"]
     scale: float = Field(default=1.0, gt=0)
     """The network sees scale times the observation (1/255 for frames)."""
+    normalizer: Normalizer | None = None
+    """For vectors of floats, in the place of a scale."""
+
+    @model_validator(mode="after")
+    def _normalizer_fits(self) -> "ObservationSpec":
+        given = self.normalizer
+        if given is None:
+            return self
+        if self.dtype != "float32" or self.scale != 1.0:
+            raise ValueError("a normalizer is for float32 observations with scale 1")
+        if not self.shape == (len(given.mean),) == (len(given.std),):
+            raise ValueError(
+                f"the normalizer is of {len(given.mean)} means and {len(given.std)} stds, and "
+                f"observations have the shape {self.shape}"
+            )
+        return self
 
 
 class ActingSpec(StrictModel):
@@ -35,10 +77,13 @@ class PolicySpec(StrictModel):
     name: str
     network: AnyNetworkSpec
     observation: ObservationSpec
-    num_actions: int = Field(ge=2)
+    num_actions: int | None = Field(default=None, ge=2)
+    """Of discrete actions."""
+    action_box: BoxActions | None = None
+    """Of actions that are vectors."""
     action_meanings: tuple[str, ...] | None = None
     dist: DistKind = "logits"
-    """What the network's first output is: logits of a softmax, or one Q-value an action."""
+    """What the network's first output is."""
     has_value: bool = False
     """Whether the network has a state-value head (Q-policies have values without one)."""
     acting: ActingSpec = ActingSpec()
@@ -49,6 +94,15 @@ class PolicySpec(StrictModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "PolicySpec":
+        if (self.num_actions is None) == (self.action_box is None):
+            raise ValueError("give either num_actions or action_box")
+        if (self.action_box is None) == (self.dist in CONTINUOUS):
+            raise ValueError(
+                f"dist = {self.dist!r} does not go with "
+                f"{'discrete actions' if self.action_box is None else 'an action_box'}"
+            )
+        if getattr(self.network, "gsde", None) is not None and self.dist not in GAUSSIAN:
+            raise ValueError(f"network.gsde is for Gaussian policies, not for dist = {self.dist!r}")
         meanings = self.action_meanings
         if meanings is not None and len(meanings) != self.num_actions:
             raise ValueError(
@@ -59,3 +113,11 @@ class PolicySpec(StrictModel):
         if program is not None and self.has_value != (program.value is not None):
             raise ValueError(f"has_value = {self.has_value}, but network.value = {program.value!r}")
         return self
+
+    @property
+    def num_dist_inputs(self) -> int:
+        """Width of the network's first output."""
+        if self.action_box is None:
+            assert self.num_actions is not None
+            return self.num_actions
+        return self.action_box.size * (2 if self.dist in GAUSSIAN else 1)

@@ -60,9 +60,9 @@ class SB3Archive:
                 return file.read_text(encoding="utf-8", errors="replace")
         return ""
 
-    def has_zoo_file(self, name: str) -> bool:
-        """Tell whether the RL Zoo left a file of this name beside the zip."""
-        return any(file.is_file() for file in self._zoo_files(name))
+    def zoo_bytes(self, name: str) -> bytes | None:
+        """Return a file that the RL Zoo left beside the zip, None where there is none."""
+        return next((file.read_bytes() for file in self._zoo_files(name) if file.is_file()), None)
 
     def _zoo_files(self, name: str) -> tuple[Path, Path]:
         return self.path.with_suffix("") / name, self.path.parent / name

@@ -1,9 +1,9 @@
-"""Stable-Baselines3 zips as policies: PPO, A2C, DQN and QR-DQN with discrete actions.
+"""Stable-Baselines3 zips as policies: PPO, A2C, DQN and QR-DQN, and SAC, TQC, TD3 and DDPG.
 
 The algorithm and the layers are told by the names of the tensors; the activation and the
 observation by the plain texts of the zip's JSON. What is not understood is refused, so that no
 teacher acts other than it was trained to. Reading without running is in
-`common.teachers.sb3_archive`.
+`common.teachers.sb3_archive`, actions that are vectors in `common.teachers.sb3_box`.
 """
 
 import re
@@ -13,23 +13,38 @@ from typing import Any, Literal
 
 import torch
 
+from common.errors import PolicyFileError
 from common.networks.mlp import MLPSpec
 from common.networks.nature_cnn import NatureCNNSpec
 from common.policies.policy import Policy, policy_from_state
-from common.policies.spec import ObservationSpec, PolicySpec
+from common.policies.spec import DistKind, ObservationSpec, PolicySpec
 from common.teachers.model_card import atari_id
 from common.teachers.sb3_archive import SB3Archive, read_archive
+from common.teachers.sb3_box import (
+    LOG_STD,
+    make_head,
+    off_policy_algorithm,
+    off_policy_modules,
+    read_box,
+)
+from common.teachers.sb3_normalizer import read_normalizer
+from common.teachers.torch_state import State, layers_as, renamed, sequence, widths
 
 _SUPPORTED = (
-    "supported are PPO, A2C, DQN and QR-DQN with MlpPolicy or CnnPolicy and discrete actions"
+    "supported are PPO, A2C, DQN and QR-DQN with MlpPolicy or CnnPolicy, and SAC, TQC, TD3 and "
+    "DDPG with MlpPolicy"
 )
-_FOREIGN = {
-    "lstm_actor.": "recurrent teachers are not supported yet",
-    "actor.": "teachers for continuous actions (SAC, TD3, DDPG, TQC) are not supported",
-    "log_std": "continuous actions are not supported",
-}
-_COPIES = ("q_net_target.", "pi_features_extractor.", "vf_features_extractor.")
-"""Tensors that acting does not need: the target network, and the shared extractor again."""
+_FOREIGN = {"lstm_actor.": "recurrent teachers are not supported yet"}
+_COPIES = (
+    "q_net_target.",
+    "pi_features_extractor.",
+    "vf_features_extractor.",
+    "actor_target.",
+    "critic.",
+    "critic_target.",
+)
+"""Tensors that acting does not need: target networks, the shared extractor again, and critics of
+actions."""
 
 _ACTIVATIONS: dict[str, Literal["relu", "tanh", "elu"]] = {
     "ReLU": "relu",
@@ -39,14 +54,13 @@ _ACTIVATIONS: dict[str, Literal["relu", "tanh", "elu"]] = {
 _CNN_LAYERS = {"conv1": "cnn.0", "conv2": "cnn.2", "conv3": "cnn.4", "fc": "linear.0"}
 
 _ENV_ID = re.compile(r"^[ -]*\benv(?::|\n *-) *['\"]?([\w./:-]+)", re.MULTILINE)
-_NORMALIZE = re.compile(r"^[ -]*\bnormalize(?::|\n *-)", re.MULTILINE)
-_NO_NORMALIZE = re.compile(r"\bnormalize\W+(?:false|null)\b|\bnorm_obs\W+false\b", re.IGNORECASE)
 
 
 def load_sb3(path: Path) -> Policy:
     """Read a Stable-Baselines3 zip; the policy acts greedily, as `deterministic=True` does.
 
-    The environment's name comes from the RL Zoo's `args.yml` beside the zip, where there is one.
+    The environment's name comes from the RL Zoo's `args.yml` beside the zip, where there is one,
+    and the normalisation of observations from its `vecnormalize.pkl`.
 
     Raises:
         PolicyFileError: the file is damaged, foreign, unsafe, or of a kind that is not supported.
@@ -58,21 +72,28 @@ def load_sb3(path: Path) -> Policy:
     if is_quantile:
         archive = _with_mean_quantiles(archive)
     _refuse_unsupported(archive)
-    _refuse_normalised(archive)
-    is_dqn = any(name.startswith("q_net.") for name in archive.state)
-    modules = _dqn_modules(archive) if is_dqn else _actor_critic_modules(archive)
-    tensors = _rename(archive, modules)
-    # PPO clips its ratio, A2C does not.
-    algorithm = "PPO" if "clip_range" in archive.data else "A2C"
-    if is_dqn:
-        algorithm = "QR-DQN" if is_quantile else "DQN"
+    algorithm, modules = _parts(archive)
+    if is_quantile:
+        algorithm = "QR-DQN"
+    tensors = _renamed(archive, modules)
+    network, observation = _network(archive, tensors), _observation(archive, tensors)
+    box = read_box(archive)
+    dist: DistKind = "logits" if "value.weight" in tensors else "q_values"
+    num_actions = len(tensors["head.weight"]) if box is None else None
+    if box is not None:
+        head = make_head(archive, tensors, box)
+        dist = head.dist
+        network = network.model_copy(update={"gsde": head.gsde} if head.gsde else {})
+        body = {name: t for name, t in tensors.items() if not name.startswith(("head", "log_std"))}
+        tensors = body | head.tensors
     spec = PolicySpec(
         name=f"{algorithm.lower()}-{path.stem}",
-        network=_network(archive, tensors),
-        observation=_observation(archive, tensors),
-        num_actions=len(tensors["head.weight"]),
-        dist="q_values" if is_dqn else "logits",
-        has_value=not is_dqn,
+        network=network,
+        observation=observation,
+        num_actions=num_actions,
+        action_box=box,
+        dist=dist,
+        has_value="value.weight" in tensors,
         environment=_environment(archive, frames="conv1.weight" in tensors),
         provenance={
             "format": "stable-baselines3",
@@ -97,7 +118,7 @@ def _with_mean_quantiles(archive: SB3Archive) -> SB3Archive:
     archive = replace(archive, state=state)
     told = str(archive.table("action_space").get("n"))
     num_actions = int(told) if told.isdecimal() else 0
-    head = (_linears(archive, "q_net.q_net") or [""])[-1]
+    head = (sequence(archive.state, "q_net.q_net") or [""])[-1]
     for name in {f"{head}.weight", f"{head}.bias"} & state.keys():
         if num_actions < 1 or len(state[name]) % num_actions:
             raise archive.refusal(
@@ -114,10 +135,10 @@ def _refuse_unsupported(archive: SB3Archive) -> None:
         for prefix, text in _FOREIGN.items():
             if name.startswith(prefix):
                 raise archive.refusal(f"{text}; {_SUPPORTED}")
-    if not any(name.startswith(("q_net.", "action_net.")) for name in archive.state):
+    if not any(name.startswith(("q_net.", "action_net.", "actor.")) for name in archive.state):
         first = next(iter(archive.state))
         raise archive.refusal(f"unknown algorithm (tensor {first}); {_SUPPORTED}")
-    if (kind := archive.class_name("action_space", ":type:")) not in ("Discrete", ""):
+    if (kind := archive.class_name("action_space", ":type:")) not in ("Discrete", "Box", ""):
         raise archive.refusal(f"{kind} actions are not supported; {_SUPPORTED}")
     if (kind := archive.class_name("observation_space", ":type:")) not in ("Box", ""):
         raise archive.refusal(f"{kind} observations are not supported; only Box ones are")
@@ -126,29 +147,21 @@ def _refuse_unsupported(archive: SB3Archive) -> None:
         raise archive.refusal(f"features extractor {extractor} is not supported; {_SUPPORTED}")
 
 
-def _refuse_normalised(archive: SB3Archive) -> None:
-    """Refuse a teacher whose observations went through VecNormalize."""
-    config = archive.zoo_text("config.yml")
-    asked = _NORMALIZE.search(config) or archive.has_zoo_file("vecnormalize.pkl")
-    if asked and not _NO_NORMALIZE.search(config):
-        raise archive.refusal(
-            "trained on observations normalised by VecNormalize, whose statistics are a pickle "
-            "and not supported; give a teacher without normalisation"
-        )
-
-
-def _linears(archive: SB3Archive, prefix: str) -> list[str]:
-    """Return the module names of a sequence of linear layers, in order."""
-    pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.weight")
-    found = sorted(int(match[1]) for name in archive.state if (match := pattern.fullmatch(name)))
-    return [f"{prefix}.{index}" for index in found]
+def _parts(archive: SB3Archive) -> tuple[str, dict[str, str]]:
+    """Return the algorithm and the module names of its policy by ours."""
+    if any(name.startswith("q_net.") for name in archive.state):
+        return "DQN", _dqn_modules(archive)
+    if any(name.startswith("actor.") for name in archive.state):
+        return off_policy_algorithm(archive), off_policy_modules(archive)
+    # PPO clips its ratio, A2C does not.
+    return "PPO" if "clip_range" in archive.data else "A2C", _actor_critic_modules(archive)
 
 
 def _dqn_modules(archive: SB3Archive) -> dict[str, str]:
     """Return the module names of `q_net` by ours."""
-    *hidden, head = _linears(archive, "q_net.q_net") or ["q_net.q_net.0"]
+    *hidden, head = sequence(archive.state, "q_net.q_net") or ["q_net.q_net.0"]
     body = _cnn_modules(archive, "q_net.features_extractor", hidden)
-    return (body or _numbered("layers", hidden)) | {"head": head}
+    return (body or layers_as("layers", hidden)) | {"head": head}
 
 
 def _actor_critic_modules(archive: SB3Archive) -> dict[str, str]:
@@ -158,13 +171,14 @@ def _actor_critic_modules(archive: SB3Archive) -> dict[str, str]:
     get them.
     """
     shared, actor, critic = (
-        _linears(archive, f"mlp_extractor.{part}_net") for part in ("shared", "policy", "value")
+        sequence(archive.state, f"mlp_extractor.{part}_net")
+        for part in ("shared", "policy", "value")
     )
     body = _cnn_modules(archive, "features_extractor", shared + actor + critic)
     if not body:
-        body = _numbered("layers", shared + actor)
+        body = layers_as("layers", shared + actor)
         if actor or critic:
-            body |= _numbered("value_layers", shared + critic)
+            body |= layers_as("value_layers", shared + critic)
     return body | {"head": "action_net", "value": "value_net"}
 
 
@@ -187,28 +201,20 @@ def _cnn_modules(archive: SB3Archive, extractor: str, hidden: list[str]) -> dict
     return {ours: f"{extractor}.{theirs}" for ours, theirs in _CNN_LAYERS.items()}
 
 
-def _numbered(prefix: str, names: list[str]) -> dict[str, str]:
-    return {f"{prefix}.{index}": name for index, name in enumerate(names)}
-
-
-def _rename(archive: SB3Archive, modules: dict[str, str]) -> dict[str, torch.Tensor]:
+def _renamed(archive: SB3Archive, modules: dict[str, str]) -> State:
     """Return the tensors by our names; every tensor of the file must have a place."""
-    wanted = {
-        f"{ours}.{kind}": f"{theirs}.{kind}"
-        for ours, theirs in modules.items()
-        for kind in ("weight", "bias")
+    state = {
+        name: tensor
+        for name, tensor in archive.state.items()
+        if not name.startswith(_COPIES) and name not in LOG_STD
     }
-    for theirs in wanted.values():
-        if theirs not in archive.state:
-            raise archive.refusal(f"tensor {theirs} is missing from policy.pth; {_SUPPORTED}")
-    used = set(wanted.values())
-    for name in archive.state:
-        if name not in used and not name.startswith(_COPIES):
-            raise archive.refusal(f"tensor {name} of policy.pth is not understood; {_SUPPORTED}")
-    return {ours: archive.state[theirs] for ours, theirs in wanted.items()}
+    try:
+        return renamed(state, modules, supported=_SUPPORTED)
+    except PolicyFileError as error:
+        raise archive.refusal(str(error)) from None
 
 
-def _network(archive: SB3Archive, tensors: dict[str, torch.Tensor]) -> NatureCNNSpec | MLPSpec:
+def _network(archive: SB3Archive, tensors: State) -> NatureCNNSpec | MLPSpec:
     if "fc.weight" in tensors:
         return NatureCNNSpec(hidden=len(tensors["fc.weight"]))
     given = archive.class_name("policy_kwargs", "activation_fn")
@@ -217,7 +223,7 @@ def _network(archive: SB3Archive, tensors: dict[str, torch.Tensor]) -> NatureCNN
         raise archive.refusal(
             f"activation {name} is not supported; supported are {', '.join(_ACTIVATIONS)}"
         )
-    hidden = _widths(tensors, "layers")
+    hidden = widths(tensors, "layers")
     if not hidden:
         raise archive.refusal("a policy without hidden layers is not supported; give an MLP")
     separate = any(
@@ -227,25 +233,20 @@ def _network(archive: SB3Archive, tensors: dict[str, torch.Tensor]) -> NatureCNN
     return MLPSpec(
         hidden=hidden,
         activation=_ACTIVATIONS[name],
-        value_hidden=_widths(tensors, "value_layers") if separate else None,
+        value_hidden=widths(tensors, "value_layers") if separate else None,
     )
 
 
-def _widths(tensors: dict[str, torch.Tensor], prefix: str) -> tuple[int, ...]:
-    return tuple(
-        len(tensor)
-        for name, tensor in tensors.items()
-        if re.fullmatch(rf"{prefix}\.\d+\.weight", name)
-    )
-
-
-def _observation(archive: SB3Archive, tensors: dict[str, torch.Tensor]) -> ObservationSpec:
+def _observation(archive: SB3Archive, tensors: State) -> ObservationSpec:
     space = archive.table("observation_space")
     shape = _shape(space)
+    normalizer = read_normalizer(archive)
     if "conv1.weight" in tensors:
         channels = tensors["conv1.weight"].shape[1]
         if len(shape) != 3 or shape[0] != channels:
             shape = (channels, 84, 84)
+        if normalizer is not None:
+            raise archive.refusal("a CnnPolicy with VecNormalize is not supported")
         raw = archive.table("policy_kwargs").get("normalize_images") is False
         return ObservationSpec(
             shape=shape,
@@ -259,6 +260,7 @@ def _observation(archive: SB3Archive, tensors: dict[str, torch.Tensor]) -> Obser
     return ObservationSpec(
         shape=(tensors["layers.0.weight"].shape[1],),
         dtype="uint8" if space.get("dtype") == "uint8" else "float32",
+        normalizer=normalizer,
     )
 
 

@@ -14,6 +14,7 @@ from pydantic import Field, PositiveInt
 from common.config import StrictModel, validate
 from common.errors import PolicyFileError
 from common.networks.external import ExternalSpec
+from common.policies.box import BoxActions
 from common.policies.policy import Policy, policy_from_state
 from common.policies.spec import ActingSpec, DistKind, ObservationSpec, PolicySpec
 from common.programs import Program, Runtime, open_program
@@ -42,7 +43,7 @@ class SidecarOutputs(StrictModel):
     """Which output is what: by its name, or by its place ("0", "1", …) where it has none."""
 
     dist_inputs: str | None = None
-    """[B, A] logits or Q-values."""
+    """[B, A] logits or Q-values, or what `PolicySpec.dist` says of a Box."""
     value: str | None = None
     """[B] or [B, 1] state values."""
 
@@ -54,6 +55,7 @@ class Sidecar(StrictModel):
     observation: SidecarObservation = SidecarObservation()
     outputs: SidecarOutputs = SidecarOutputs()
     num_actions: int | None = Field(default=None, ge=2)
+    action_box: BoxActions | None = None
     action_meanings: tuple[str, ...] | None = None
     dist: DistKind | None = None
     acting: ActingSpec = ActingSpec()
@@ -112,12 +114,10 @@ def describe(
     dist = told.dist or _DIST_NAMES.get(dist_inputs)
     if dist is None:
         raise _missing(origin, "dist", '"logits" or "q_values"')
-    num_actions = outputs[dist_inputs].shape[1]
-    if told.num_actions not in (None, num_actions):
-        raise PolicyFileError(
-            f"{origin.name}: output {dist_inputs!r} has {num_actions} columns, and {origin.tells} "
-            f"says num_actions = {told.num_actions}"
-        )
+    width = outputs[dist_inputs].shape[1]
+    num_actions = told.num_actions
+    if num_actions is None and told.action_box is None:
+        num_actions = width
     spec = PolicySpec(
         name=told.name or origin.name,
         network=ExternalSpec.model_validate(
@@ -133,6 +133,7 @@ def describe(
         ),
         observation=observation,
         num_actions=num_actions,
+        action_box=told.action_box,
         action_meanings=told.action_meanings,
         dist=dist,
         has_value=value is not None,
@@ -141,6 +142,14 @@ def describe(
         measured=told.measured,
         provenance={"format": runtime} | told.provenance,
     )
+    if spec.num_dist_inputs != width:
+        says = f"num_actions = {num_actions}"
+        if spec.action_box is not None:
+            says = f"dist = {dist!r} of {spec.action_box}"
+        raise PolicyFileError(
+            f"{origin.name}: output {dist_inputs!r} has {width} columns, and {origin.tells} says "
+            f"{says}"
+        )
     state = {"program": torch.frombuffer(bytearray(content), dtype=torch.uint8)}
     return policy_from_state(spec, state, source=origin.name)
 
@@ -157,6 +166,7 @@ def _told_by_stillhouse(spec_json: str) -> Sidecar:
             dist_inputs="dist_inputs", value="value" if spec.has_value else None
         ),
         num_actions=spec.num_actions,
+        action_box=spec.action_box,
         action_meanings=spec.action_meanings,
         dist=spec.dist,
         acting=spec.acting,
@@ -225,10 +235,11 @@ def _try(
 
 
 def _dist_inputs(outputs: dict[str, torch.Tensor], told: Sidecar, origin: Origin) -> str:
+    narrowest = 2 if told.action_box is None else 1
     fitting = [
         name
         for name, output in outputs.items()
-        if output.dim() == 2 and output.shape[1] > 1 and output.is_floating_point()
+        if output.dim() == 2 and output.shape[1] >= narrowest and output.is_floating_point()
     ]
     if (name := told.outputs.dist_inputs) is not None:
         if name not in fitting:

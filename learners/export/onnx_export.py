@@ -6,6 +6,12 @@ whoever deploys it cannot get the scaling wrong:
     observation [batch, *shape] → dist_inputs [batch, A] float32, action [batch] int64 (greedy),
                                   value [batch] float32 where the policy has one
 
+Actions of a Box are [batch, D] float32, the policy's mean in the Box's own numbers, within its
+bounds.
+
+A policy with a memory takes memory [batch, *memory_shape] float32 too, zeros where an episode
+starts, and gives next_memory, which goes in with the next observation.
+
 The `PolicySpec` travels in the model's metadata as JSON, under `SPEC_METADATA_KEY`.
 """
 
@@ -32,6 +38,7 @@ from common.policies.spec import PolicySpec
 from common.programs import PROGRAMS
 from common.programs.onnx import SPEC_METADATA_KEY, new_session
 from common.storage import Location, Named, locate
+from learners.gaussian import taken_actions
 
 OPSET = 18
 
@@ -53,8 +60,10 @@ class ExportCheck:
 
     observations: int
     """Number of observations compared."""
-    greedy_agreement: float
-    """Share of them on which both take the same greedy action."""
+    greedy_agreement: float | None
+    """Share of them on which both take the same greedy action, where it is discrete."""
+    action_error: float | None
+    """Mean absolute difference of actions of a Box, in halves of its range."""
     max_abs_difference: float
     """Largest difference of any distribution input or value, in their own units; NaN where the
     file gives NaN."""
@@ -63,20 +72,35 @@ class ExportCheck:
 class _ExportedPolicy(nn.Module):
     """What the file computes: scaling, network, greedy action."""
 
+    center: torch.Tensor
+    half_range: torch.Tensor
+
     def __init__(self, policy: Policy) -> None:
         super().__init__()
         # A copy, because the policy may be in training, on a GPU, or in bfloat16.
         self.network = copy.deepcopy(policy.network).to("cpu", torch.float32)
         self.scale = policy.spec.observation.scale
+        self.dist = policy.spec.dist
+        self.box = policy.spec.action_box
+        if self.box is not None:
+            self.register_buffer("center", torch.from_numpy(self.box.center))
+            self.register_buffer("half_range", torch.from_numpy(self.box.half_range))
         self.eval()
 
-    def forward(self, observation: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(
+        self, observation: torch.Tensor, memory: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, ...]:
         """Map raw observations [batch, *shape] to the outputs in `_output_names` order."""
-        output: NetworkOutput = self.network(observation.to(torch.float32) * self.scale)
-        action = output.dist_inputs.argmax(dim=1)
-        if output.value is None:
-            return output.dist_inputs, action
-        return output.dist_inputs, action, output.value
+        remembered: dict[str, Any] = {} if memory is None else {"memory": memory}
+        output: NetworkOutput = self.network(
+            observation.to(torch.float32) * self.scale, **remembered
+        )
+        if self.box is None:
+            action = output.dist_inputs.argmax(dim=1)
+        else:
+            action = self.center + self.half_range * taken_actions(self.dist, output.dist_inputs)
+        given = (output.dist_inputs, action, output.value, output.memory)
+        return tuple(part for part in given if part is not None)
 
 
 def export_onnx(policy: Policy, path: Named) -> None:
@@ -99,16 +123,21 @@ def export_onnx(policy: Policy, path: Named) -> None:
         )
     observation = policy.spec.observation
     # Two observations, because torch takes a size of one for a constant.
-    example = torch.zeros(2, *observation.shape, dtype=getattr(torch, observation.dtype))
+    example = {
+        "observation": torch.zeros(2, *observation.shape, dtype=getattr(torch, observation.dtype))
+    }
+    if policy.network.memory_shape is not None:
+        example["memory"] = torch.zeros(2, *policy.network.memory_shape)
+    batch = torch.export.Dim("batch")
     with _quiet_exporter():
         program = torch.onnx.export(
             _ExportedPolicy(policy),
-            (example,),
+            tuple(example.values()),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["observation"],
-            output_names=_output_names(policy.spec),
-            dynamic_shapes={"observation": {0: torch.export.Dim("batch")}},
+            input_names=list(example),
+            output_names=_output_names(policy),
+            dynamic_shapes={name: {0: batch} for name in example},
             verbose=False,
         )
     assert program is not None  # the dynamo exporter always returns a program
@@ -135,31 +164,45 @@ def verify_onnx(path: Named, policy: Policy, observations: NDArray[Any]) -> Expo
     _check_observations(observations, policy.spec)
     location = locate(path)
     session = _load_session(location)
-    _check_interface(session, location, policy.spec)
+    _check_interface(session, location, policy)
     reference = _ExportedPolicy(policy)
-    names = _output_names(policy.spec)
-    agreed, largest = 0, 0.0
+    names = _output_names(policy)
+    box = policy.spec.action_box
+    shape = policy.network.memory_shape
+    memory = None if shape is None else np.zeros((_BATCH, *shape), np.float32)
+    likeness, largest = 0.0, 0.0
     for start in range(0, len(observations), _BATCH):
         batch = np.ascontiguousarray(observations[start : start + _BATCH])
+        given = {"observation": batch}
+        if memory is not None:
+            given["memory"] = memory[: len(batch)]
         with torch.inference_mode():
             # torch.tensor copies: batches may be read-only, which torch.from_numpy warns about.
-            wanted = [tensor.numpy() for tensor in reference(torch.tensor(batch))]
-        got = session.run(names, {"observation": batch})
+            tensors = (torch.tensor(array) for array in given.values())
+            wanted = [tensor.numpy() for tensor in reference(*tensors)]
+        got = session.run(names, given)
+        if memory is not None:
+            memory = wanted[-1]  # so that others than zeros go in with the next batch
         for name, ours, theirs in zip(names, wanted, got, strict=True):
-            if name == "action":
-                agreed += int(np.count_nonzero(ours == theirs))
-            else:
+            if name != "action":
                 # np.maximum and not max: a NaN in the file's output must show.
                 largest = float(np.maximum(largest, np.abs(ours - theirs).max()))
+            elif box is None:
+                likeness += float(np.count_nonzero(ours == theirs))
+            else:
+                likeness += float((np.abs(ours - theirs) / box.half_range).mean(-1).sum())
     return ExportCheck(
         observations=len(observations),
-        greedy_agreement=agreed / len(observations),
+        greedy_agreement=likeness / len(observations) if box is None else None,
+        action_error=None if box is None else likeness / len(observations),
         max_abs_difference=largest,
     )
 
 
-def _output_names(spec: PolicySpec) -> list[str]:
-    return ["dist_inputs", "action", "value"] if spec.has_value else ["dist_inputs", "action"]
+def _output_names(policy: Policy) -> list[str]:
+    names = ["dist_inputs", "action"]
+    names += ["value"] if policy.spec.has_value else []
+    return names + (["next_memory"] if policy.network.memory_shape is not None else [])
 
 
 @contextmanager
@@ -175,6 +218,8 @@ def _quiet_exporter() -> Iterator[None]:
             warnings.filterwarnings(
                 "ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning
             )
+            # Observation and memory share the axis that is named after the batch.
+            warnings.filterwarnings("ignore", "# The axis name: batch will not be used")
             yield
     finally:
         logger.setLevel(level)
@@ -213,14 +258,16 @@ def _load_session(location: Location) -> Any:
         ) from None
 
 
-def _check_interface(session: Any, location: Location, spec: PolicySpec) -> None:
-    dtype = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[spec.observation.dtype]
-    wanted = [("observation", dtype, spec.observation.shape)]
+def _check_interface(session: Any, location: Location, policy: Policy) -> None:
+    observation, memory_shape = policy.spec.observation, policy.network.memory_shape
+    dtype = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}[observation.dtype]
+    wanted = [("observation", dtype, observation.shape)]
+    wanted += [] if memory_shape is None else [("memory", "tensor(float)", memory_shape)]
     given = [(node.name, node.type, tuple(node.shape[1:])) for node in session.get_inputs()]
     if given != wanted:
         raise PolicyFileError(f"{location}: its inputs are {given}, not {wanted}; export it again")
     names = [node.name for node in session.get_outputs()]
-    if missing := [name for name in _output_names(spec) if name not in names]:
+    if missing := [name for name in _output_names(policy) if name not in names]:
         raise PolicyFileError(
             f"{location}: has no output {missing[0]}, only {names}; export it again"
         )

@@ -3,22 +3,30 @@
 The recipe names terms as tables: `[objective.kl]`, `temperature = 1.0`.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import torch
 from pydantic import model_validator
 
 from common.config import StrictModel
+from common.errors import MismatchError
 from common.networks import NetworkOutput
 from common.policies.spec import DistKind, PolicySpec
 from learners.batch import DistillBatch
+from learners.objectives.action_mse import ActionMSE
 from learners.objectives.base import Term
 from learners.objectives.cross_entropy import CrossEntropy
+from learners.objectives.expected_entropy import ExpectedEntropy
 from learners.objectives.feature import Feature
+from learners.objectives.gaussian_kl import GaussianKL
 from learners.objectives.jsd import JSD
+from learners.objectives.kickstart import Kickstart
 from learners.objectives.kl import KL
+from learners.objectives.n_distill import NDistill
 from learners.objectives.nll import NLL
+from learners.objectives.ppd import PPD
 from learners.objectives.q_mse import QMSE
+from learners.objectives.qdagger import QDagger
 from learners.objectives.reverse_kl import ReverseKL
 from learners.objectives.schedule import Moment, Schedule, present
 from learners.objectives.soft_policy_gradient import SoftPolicyGradient
@@ -49,8 +57,15 @@ class ObjectiveConfig(StrictModel):
     cross_entropy: CrossEntropy | None = None
     soft_policy_gradient: SoftPolicyGradient | None = None
     q_mse: QMSE | None = None
+    gaussian_kl: GaussianKL | None = None
+    action_mse: ActionMSE | None = None
     value: Value | None = None
     feature: Feature | None = None
+    expected_entropy: ExpectedEntropy | None = None
+    n_distill: NDistill | None = None
+    ppd: PPD | None = None
+    kickstart: Kickstart | None = None
+    qdagger: QDagger | None = None
 
     @model_validator(mode="after")
     def _not_empty(self) -> "ObjectiveConfig":
@@ -74,9 +89,11 @@ class ObjectiveConfig(StrictModel):
         named = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: term for name, term in named.items() if term is not None}
 
-    def student_dist(self) -> DistKind:
+    def student_dist(self, teacher: PolicySpec) -> DistKind:
         """Return what the student's first output means under these terms."""
-        return next(iter(self._readings().values()), "logits")
+        if teacher.action_box is None:
+            return next(iter(self._readings().values()), "logits")
+        return "deterministic" if self.gaussian_kl is None else teacher.dist
 
     @property
     def needs_value(self) -> bool:
@@ -89,6 +106,22 @@ class ObjectiveConfig(StrictModel):
         return any(term.needs_features for term in self.terms().values())
 
     @property
+    def over_time(self) -> list[str]:
+        """The terms that need sequences."""
+        return [name for name, term in self.terms().items() if term.over_time]
+
+    @property
+    def on_policy(self) -> list[str]:
+        """The terms that learn from the student's own fresh actions only."""
+        return [name for name, term in self.terms().items() if term.on_policy]
+
+    @property
+    def target_interval(self) -> int | None:
+        """Learner steps after which the target network is made anew; None: no term needs one."""
+        intervals = [term.target_interval for term in self.terms().values()]
+        return min((interval for interval in intervals if interval is not None), default=None)
+
+    @property
     def follows_share_of_teacher(self) -> bool:
         """Whether a schedule goes by the student's share of its teacher's return."""
         return any(schedule.by == "share_of_teacher" for schedule in self.schedules().values())
@@ -99,7 +132,15 @@ class ObjectiveConfig(StrictModel):
         Raises:
             MismatchError: it does not give what one of them needs.
         """
-        for term in self.terms().values():
+        for name, term in self.terms().items():
+            if teacher.dist not in term.teachers:
+                fields = type(self).model_fields.items()
+                kinds = {other: get_args(field.annotation)[0] for other, field in fields}
+                fitting = next(other for other in kinds if teacher.dist in kinds[other].teachers)
+                raise MismatchError(
+                    f"objective.{name} needs a teacher that gives {' or '.join(term.teachers)}, "
+                    f"and {teacher.name} gives {teacher.dist}; use objective.{fitting}"
+                )
             term.check_teacher(teacher)
 
     def wanting_temperature(self) -> list[str]:
@@ -139,10 +180,11 @@ class ObjectiveConfig(StrictModel):
         terms = self.terms()
         weights = {name: present(term.weight) for name, term in terms.items()}
         each = {name: term(batch, output) for name, term in terms.items()}
-        means = {name: losses.mean() for name, losses in each.items()}
+        means = {name: batch.mean(losses) for name, losses in each.items()}
         minimised = means
         if batch.weights is not None:
-            minimised = {name: (batch.weights * losses).mean() for name, losses in each.items()}
+            factors = batch.weights
+            minimised = {name: batch.mean(factors * losses) for name, losses in each.items()}
         weighted = [weights[name] * mean for name, mean in minimised.items()]
         total = sum(weights[name] * losses.detach() for name, losses in each.items())
         assert isinstance(total, torch.Tensor)

@@ -19,18 +19,30 @@ from learners.objectives.schedule import NonNegative, Schedule
 class Term(StrictModel):
     """Hyperparameters of a term; calling it computes the loss of every sample."""
 
+    teachers: ClassVar[tuple[DistKind, ...]] = ("logits", "q_values")
+    """Kinds of teachers that the term can learn from."""
     reads_student_as: ClassVar[DistKind | None] = None
     """What the student's first output must mean for this term; None: either will do."""
     needs_value: ClassVar[bool] = False
     """Whether the student must have a value head for it."""
     needs_features: ClassVar[bool] = False
     """Whether batch and output must come with features."""
+    over_time: ClassVar[bool] = False
+    """Whether batches must be of sequences."""
+    on_policy: ClassVar[bool] = False
+    """Whether it learns from what the student itself did lately, sampling from π, and nothing
+    else."""
 
     weight: NonNegative = 1.0
     """Factor in the objective's sum."""
 
+    @property
+    def target_interval(self) -> int | None:
+        """Learner steps after which the target network is made anew; None: it needs none."""
+        return None
+
     def check_teacher(self, teacher: PolicySpec) -> None:
-        """Hold the term against the teacher; by default any will do.
+        """Hold the term against a teacher of one of its `teachers`; by default any will do.
 
         Raises:
             MismatchError: the teacher does not give what the term needs.

@@ -5,13 +5,13 @@ learner asks a frozen copy of the teacher for those of its batches (`learners.fe
 forward pass of the teacher a sample.
 """
 
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import torch
 
 from common.errors import MismatchError
 from common.networks import NetworkOutput
-from common.policies.spec import PolicySpec
+from common.policies.spec import DistKind, PolicySpec
 from learners.batch import DistillBatch
 from learners.objectives.base import Term
 from learners.objectives.schedule import NonNegative
@@ -20,6 +20,7 @@ from learners.objectives.schedule import NonNegative
 class Feature(Term):
     """Squared distance of the features."""
 
+    teachers: ClassVar[tuple[DistKind, ...]] = get_args(DistKind)
     needs_features: ClassVar[bool] = True
 
     weight: NonNegative = 0.01
@@ -33,7 +34,7 @@ class Feature(Term):
         if teacher.network.name == "external":
             raise MismatchError(
                 f"objective.feature needs the teacher's last hidden layer, and {teacher.name} is a "
-                f"program that shows its outputs only; use objective.kl alone"
+                f"program that shows its outputs only; leave it out"
             )
 
     def __call__(self, batch: DistillBatch, output: NetworkOutput) -> torch.Tensor:

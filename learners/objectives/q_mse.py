@@ -5,9 +5,8 @@ from typing import ClassVar
 import torch
 from pydantic import Field
 
-from common.errors import MismatchError
 from common.networks import NetworkOutput
-from common.policies.spec import DistKind, PolicySpec
+from common.policies.spec import DistKind
 from learners.batch import DistillBatch
 from learners.objectives.base import Term
 
@@ -15,24 +14,13 @@ from learners.objectives.base import Term
 class QMSE(Term):
     """Mean over actions of the squared error of the Q-values."""
 
+    teachers: ClassVar[tuple[DistKind, ...]] = ("q_values",)
     reads_student_as: ClassVar[DistKind | None] = "q_values"
 
     huber_delta: float | None = Field(default=None, gt=0)
     """Where given, errors beyond it count linearly (Huber), in units of the scaled error."""
     q_scale: float = Field(default=1.0, gt=0)
     """Errors are divided by it; the teacher's Q range makes terms comparable."""
-
-    def check_teacher(self, teacher: PolicySpec) -> None:
-        """Ask for Q-values.
-
-        Raises:
-            MismatchError: the teacher has none.
-        """
-        if teacher.dist != "q_values":
-            raise MismatchError(
-                f"objective.q_mse needs a Q-teacher, and {teacher.name} gives {teacher.dist}; use "
-                f"objective.kl"
-            )
 
     def __call__(self, batch: DistillBatch, output: NetworkOutput) -> torch.Tensor:
         """Return the mean squared (or Huber) error of every sample, [B]."""

@@ -14,9 +14,10 @@ from actors.environments import VectorEnvironment, make_environment
 from actors.environments.atari import AtariConfig
 from actors.environments.gymnasium_env import GymnasiumConfig
 from common.codec import encode
-from common.policies.inference import InferencePolicy, PolicyOutputs, log_probabilities
+from common.policies.inference import InferencePolicy, PolicyOutputs
 from common.policies.policy import Policy
 from common.trajectory import STUDENT, TEACHER, UNLABELLED, ChunkId, TrajectoryChunk
+from tests.acting import log_probabilities
 from tests.builders import make_policy, observations_of
 
 

@@ -51,7 +51,7 @@ def test_check_finds_a_good_recipe_good(
         ("learner.batch_size", ["key=value"]),
         ("behavior.name=dager", ["behavior", "dager"]),
         ("env.id=NoSuchEnv-v0", ["env.id", "NoSuchEnv"]),
-        ("env.id=Pendulum-v1", ["Pendulum-v1", "Discrete"]),
+        ("env.id=Pendulum-v1", ["feedback", "shape (3,)"]),
         ("env.id=Acrobot-v1", ["Acrobot-v1", "(4,)", "(6,)"]),
         ("env.id=MountainCar-v0", ["MountainCar-v0"]),
         ("teacher.path=nowhere.safetensors", ["nowhere.safetensors"]),

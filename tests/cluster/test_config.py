@@ -110,6 +110,23 @@ def test_a_dataset_takes_the_place_of_teacher_and_environment(tmp_path: Path) ->
     assert round_trip(config, tmp_path / "run") == config
 
 
+@pytest.mark.parametrize(
+    ("objective", "complaint"),
+    [
+        ({"kickstart": {}}, "objective.kickstart: learns from the student's own fresh actions"),
+        (
+            {"kl": {"weight": {"start": 1.0, "end": 0.0, "by": "share_of_teacher"}}},
+            "goes by share_of_teacher, .* with a .dataset. there are none",
+        ),
+    ],
+)
+def test_what_needs_a_student_that_plays_does_not_go_with_a_dataset(
+    objective: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(ConfigError, match=complaint):
+        config_with(teacher=None, dataset={"path": "data"}, objective=objective)
+
+
 def test_a_teacher_can_be_trained_where_the_environment_is_of_gymnasium_only() -> None:
     assert config_with(teacher=None, teach={}).teach is not None
     with pytest.raises(ConfigError, match=r"teach: .* needs env.family = 'gymnasium'"):

@@ -143,3 +143,16 @@ def test_the_table_tells_share_and_agreement() -> None:
 def test_the_table_tells_value_errors_where_there_are_values() -> None:
     assert "0.0123 (spread 0.568)" in rendered(WITH_VALUES, 120)
     assert "value error" not in rendered(SCORES, 120)
+
+
+def test_box_actions_have_an_error_and_no_agreement() -> None:
+    student = played(20.0, 19.0, num_compared=9, action_error=0.0123)
+    scores = replace(SCORES, student=student)
+    task = scores.as_json()["tasks"]["pong"]
+    assert (task["greedy_agreement"], task["action_error"]) == (None, 0.0123)
+    console = Console(file=io.StringIO(), width=120)
+    console.print(scores.table())
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert "1.2 % of half the range" in text
+    assert "same greedy action" not in text

@@ -162,3 +162,12 @@ def stream(columns: dict[str, pa.Array], header: object) -> np.ndarray:
 def test_other_arrow_streams_are_refused(payload, reason):
     with pytest.raises(CodecError, match=reason):
         decode(with_payload(encode(make_chunk()), payload, resealed=True))
+
+
+def test_vectors_as_actions_come_back():
+    actions = np.random.default_rng(0).normal(size=(8, 3, 2)).astype(np.float32)
+    labels = np.random.default_rng(1).normal(size=(8, 3, 4)).astype(np.float32)
+    back = decode(encode(make_chunk(actions=actions, teacher_dist_inputs=labels)))
+    np.testing.assert_array_equal(back.actions, actions)
+    np.testing.assert_array_equal(back.labels, labels)
+    assert (back.actions.dtype, back.labels.dtype) == (np.float32, np.float32)

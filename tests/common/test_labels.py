@@ -54,3 +54,13 @@ def test_the_outputs_given_are_not_written_to():
     logits.flags.writeable = False
     LabelArrays((3,), make_spec()).write(np.arange(3), outputs(logits))
     np.testing.assert_array_equal(logits, LOGITS)
+
+
+@pytest.mark.parametrize(("dist", "width"), [("squashed_gaussian", 4), ("deterministic", 2)])
+def test_labels_for_a_box_are_float32_as_they_are(dist, width):
+    box = {"low": (-1.0, -1.0), "high": (1.0, 1.0)}
+    labels = LabelArrays((3,), make_spec(num_actions=None, action_box=box, dist=dist))
+    given = np.random.default_rng(0).normal(size=(3, width)).astype(np.float32) * 100
+    labels.write(np.arange(3), outputs(given))
+    assert labels.dist_inputs.dtype == np.float32
+    np.testing.assert_array_equal(labels.dist_inputs, given)

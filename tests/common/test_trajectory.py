@@ -88,3 +88,14 @@ def test_rows_of_vectors_are_taken_by_number():
 def test_chunks_are_the_same_by_id():
     assert ChunkId(1, 2, 3) == ChunkId(runner=1, incarnation=2, sequence=3)
     assert len({ChunkId(0, 0, 0), ChunkId(0, 1, 0), ChunkId(1, 0, 0), ChunkId(0, 0, 0)}) == 3
+
+
+@pytest.mark.parametrize(
+    "actions",
+    [np.zeros((8, 3)), np.zeros((8, 3), np.float32), np.zeros((8, 3, 2), np.int32)],
+    ids=["float64", "float32 without entries", "int32 with entries"],
+)
+def test_actions_are_numbers_or_vectors(actions):
+    with pytest.raises(ValueError, match=r"not int32 \[T, N\] or float32 \[T, N, D\]"):
+        make_chunk(actions=actions)
+    assert make_chunk(actions=np.zeros((8, 3, 2), np.float32)).num_transitions > 0

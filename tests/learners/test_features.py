@@ -31,6 +31,26 @@ def test_features_are_the_last_hidden_layer_of_the_scaled_observation() -> None:
     torch.testing.assert_close(ask(observations), wanted.detach())
 
 
+def test_features_are_of_what_the_policy_normalises() -> None:
+    normalizer = {"mean": (1.0,) * VECTOR, "std": (2.0,) * VECTOR, "clip": 0.5}
+    spec = {
+        "observation": {"shape": (VECTOR,), "dtype": "float32", "normalizer": normalizer},
+        "network": {"name": "mlp", "hidden": (16,), "gsde": {}},
+        "num_actions": None,
+        "action_box": {"low": (-1.0,), "high": (1.0,)},
+        "dist": "gaussian",
+    }
+    policy, observations = make_policy(**spec), torch.randn(4, VECTOR)
+    layer = policy.network.layers[0]
+    seen = ((observations - 1.0) / 2.0).clamp(-0.5, 0.5)
+    wanted = torch.relu(seen @ layer.weight.T + layer.bias).detach()
+    ask = TeacherFeatures(policy, layout="contiguous", block=None, device=CPU)
+    torch.testing.assert_close(ask(observations), wanted)
+    student = WithProjection(policy.network, 7, seed=0)
+    found = student(observations).features
+    torch.testing.assert_close(found, wanted @ student.projection.weight.T)
+
+
 @pytest.mark.parametrize("block", [2, 4])
 def test_a_teacher_sees_the_students_frames_in_any_layout(block: int) -> None:
     """Squares of 2 are what the teacher takes itself; of 4, it does not."""

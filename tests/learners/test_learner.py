@@ -1,90 +1,26 @@
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
-from common.frames import FrameObservations
-from common.policies.inference import InferencePolicy
-from common.policies.policy import Policy
-from common.replay.sampler_config import UNIFORM, FreshFirst, Prioritized, SamplerConfig
-from common.trajectory import TrajectoryChunk
+from common.replay.sampler_config import FreshFirst, Prioritized
 from learners.checkpoint import save_checkpoint
-from learners.config import LearnerConfig
 from learners.feed import FeedItem
-from learners.learner import METRIC_DECAY, Learner
-from learners.objectives import ObjectiveConfig
-from learners.samplers import Draw
+from learners.learner import METRIC_DECAY
 from tests.builders import NUM_ACTIONS, make_chunk, make_policy
 from tests.checkpoints import newest_state
-
-TOTAL = 1_000
-"""Env steps of a run."""
-
-
-def make_learner(
-    kind="vectors",
-    *,
-    student_seed: int = 0,
-    capacity: int = 10_000,
-    seed: int = 0,
-    sampler: SamplerConfig = UNIFORM,
-    **config: Any,
-) -> Learner:
-    values = {"batch_size": 16, "micro_batch_size": 16, "precision": "float32"} | config
-    return Learner(
-        student=make_policy(kind, seed=student_seed),
-        teacher_dist="logits",
-        objective=ObjectiveConfig.model_validate({"kl": {}}),
-        config=LearnerConfig.model_validate(values),
-        window_capacity=capacity,
-        total_env_steps=TOTAL,
-        seed=seed,
-        device=torch.device("cpu"),
-        sampler=sampler,
-    )
-
-
-def item(*chunks: TrajectoryChunk, granted: int = 0) -> FeedItem:
-    return FeedItem(granted=granted, chunks=list(chunks))
-
-
-def labelled(sequence: int, teacher: Policy, **settings: Any) -> TrajectoryChunk:
-    """Return a chunk with the labels of a teacher that can be learnt from."""
-    chunk = make_chunk(sequence=sequence, **settings)
-    labels = InferencePolicy(teacher)(chunk.observations.values.reshape(-1, 5)).dist_inputs
-    shape = (*chunk.actions.shape, NUM_ACTIONS)
-    return make_chunk(
-        sequence=sequence,
-        teacher_dist_inputs=(5 * labels).reshape(shape).astype(np.float16),
-        **settings,
-    )
-
-
-def poisoned(sequence: int) -> TrajectoryChunk:
-    labels = np.full((8, 3, NUM_ACTIONS), np.nan, np.float16)
-    return make_chunk(sequence=sequence, teacher_dist_inputs=labels)
-
-
-def weights_of(learner: Learner) -> dict[str, torch.Tensor]:
-    return {n: t.clone() for n, t in learner.student.network.state_dict().items()}
-
-
-def assert_same_weights(found: Learner, wanted: dict[str, torch.Tensor], **tolerance: float):
-    for name, tensor in weights_of(found).items():
-        torch.testing.assert_close(tensor, wanted[name], **(tolerance or {"rtol": 0, "atol": 0}))
-
-
-def train(learner: Learner, num_steps: int) -> None:
-    """Grant and take steps."""
-    learner.receive(item(granted=num_steps * 16))
-    for _ in range(num_steps):
-        assert learner.can_step
-        learner.step()
-    assert not learner.can_step
+from tests.learners.learning import (
+    TOTAL,
+    assert_same_weights,
+    item,
+    labelled,
+    make_learner,
+    poisoned,
+    train,
+    weights_of,
+)
 
 
 def test_training_brings_the_student_to_its_teacher():
@@ -117,35 +53,6 @@ def test_granted_samples_wait_for_data():
     assert not learner.can_step
     learner.receive(item(make_chunk()))
     assert learner.can_step
-
-
-@pytest.mark.parametrize("kind", ["frames", "vectors"])
-@pytest.mark.parametrize("micro_batch_size", [1, 5, 16, 100])
-def test_micro_batches_give_the_step_of_the_whole_batch(kind, micro_batch_size):
-    whole, parts = make_learner(kind), make_learner(kind, micro_batch_size=micro_batch_size)
-    before = weights_of(whole)
-    for learner in (whole, parts):
-        learner.receive(item(make_chunk(kind)))
-        train(learner, 1)
-    assert_same_weights(parts, weights_of(whole), rtol=1e-3, atol=1e-6)
-    assert any((weights_of(whole)[name] != tensor).any() for name, tensor in before.items())
-    for name, value in whole.metrics.items():
-        assert parts.metrics[name] == pytest.approx(value, rel=1e-4, abs=1e-6)
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_student_learns_from_frames_scaled_as_it_acts_on_them(precision):
-    chunk = make_chunk("frames", num_steps=1, num_envs=1)
-    learner = make_learner("frames", precision=precision)
-    assert isinstance(chunk.observations, FrameObservations)
-    logits = InferencePolicy(make_policy("frames"))(chunk.observations.stacks()[0]).dist_inputs
-    p = F.log_softmax(torch.from_numpy(chunk.teacher_dist_inputs[0]).float(), -1)
-    pi = F.log_softmax(torch.from_numpy(logits), -1)
-    learner.receive(item(chunk))
-    train(learner, 1)
-    tolerance = {"float32": 1e-5, "bfloat16": 0.02}[precision]
-    wanted = float((p.exp() * (p - pi)).sum())
-    assert learner.metrics["loss"] == pytest.approx(wanted, abs=tolerance)
 
 
 def test_a_step_with_nan_is_skipped_and_counted():
@@ -244,43 +151,6 @@ def test_new_chunks_are_counted_beside_those_that_come_again():
     assert learner.window_size == sum(chunk.num_transitions for chunk in chunks)
     learner.receive(both)  # a refill
     assert learner.env_steps == chunks[0].num_transitions
-
-
-def spied(learner: Learner) -> list[tuple[list[int], torch.Tensor]]:
-    """Return what the learner's sampler will hear of losses."""
-    heard: list[tuple[list[int], torch.Tensor]] = []
-    learner._sampler.update = lambda rows, losses: heard.append((rows.tolist(), losses))  # type: ignore[method-assign]
-    return heard
-
-
-@pytest.mark.parametrize("micro_batch_size", [16, 5])
-def test_the_sampler_hears_of_every_samples_loss(micro_batch_size):
-    learner = make_learner(micro_batch_size=micro_batch_size)
-    learner.receive(item(make_chunk()))
-    network = learner.student.network
-    wanted = {}
-    for row in range(learner.window_size):
-        batch = learner.gather(torch.tensor([row]))
-        value = ObjectiveConfig.model_validate({"kl": {}})(batch, network(batch.observations))
-        wanted[row] = float(value.losses)
-    heard = spied(learner)
-    train(learner, 1)
-    ((rows, losses),) = heard
-    assert losses.tolist() == pytest.approx([wanted[row] for row in rows], rel=1e-4)
-    assert learner.metrics["loss"] == pytest.approx(float(losses.mean()), rel=1e-4)
-
-
-@pytest.mark.parametrize("micro_batch_size", [16, 5])
-def test_a_step_follows_the_weights_of_the_draw(micro_batch_size):
-    learner = make_learner(micro_batch_size=micro_batch_size)
-    learner.receive(item(make_chunk()))
-    rows, weights = learner.draw(16).rows, torch.linspace(0.0, 1.0, 16)
-    learner.draw = lambda num_samples: Draw(rows, weights)  # type: ignore[method-assign]
-    heard = spied(learner)
-    train(learner, 1)
-    ((_, losses),) = heard
-    assert learner.metrics["loss"] == pytest.approx(float((weights * losses).mean()), rel=1e-4)
-    assert learner.metrics["kl"] == pytest.approx(float(losses.mean()), rel=1e-4)
 
 
 @pytest.mark.parametrize("sampler", [Prioritized(), FreshFirst()], ids=lambda s: s.name)

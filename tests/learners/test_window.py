@@ -214,3 +214,14 @@ def test_squares_hold_the_stacks_that_whole_planes_hold(end_share):
     found = sample(squares, 40).observations.numpy()
     assert found.shape == (40, STACK, SIZE // 2, SIZE // 2, 4)
     np.testing.assert_array_equal(found, cut_stacks(wanted, 2))
+
+
+def test_vectors_as_actions_are_gathered_with_their_rows():
+    shape = (8, 3)
+    values = np.random.default_rng(0).normal(size=(*shape, 2)).astype(np.float32)
+    chunk = make_chunk(actions=values)
+    batch = sample(window_of(60, chunk), 50)
+    assert batch.actions.dtype == torch.float32
+    places = {float(chunk.rewards[t, n]): (t, n) for t, n in np.ndindex(shape)}
+    wanted = [values[places[reward]] for reward in batch.rewards.tolist()]
+    np.testing.assert_array_equal(batch.actions.numpy(), wanted)

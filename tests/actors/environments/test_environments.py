@@ -11,6 +11,7 @@ from actors.environments import ENVIRONMENTS, make_environment
 from actors.environments.atari import AtariConfig
 from actors.environments.gymnasium_env import GymnasiumConfig
 from common.errors import ConfigError, MismatchError, UserError
+from common.policies.box import BoxActions
 
 SHORT_PONG = AtariConfig(id="pong", frame_size=24, max_frames_per_episode=80)
 """Episodes of 20 steps, ended by truncation."""
@@ -213,7 +214,6 @@ def test_arguments_that_the_environment_does_not_take_are_refused(kwargs):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Pendulum-v1", "its actions are Box"),
         ("FrozenLake-v1", "its observations are Discrete"),
         ("Blackjack-v1", "its observations are Tuple"),
     ],
@@ -222,14 +222,35 @@ def test_spaces_that_are_not_supported_are_refused(name, reason):
     assert reason in refusal(GymnasiumConfig(id=name), MismatchError)
 
 
-class FromOne(gymnasium.Env):
-    """Discrete actions that begin at 1."""
+@pytest.mark.parametrize(
+    ("space", "name"),
+    [
+        (gymnasium.spaces.Discrete(2, start=1), "Discrete(2, start=1)"),
+        (gymnasium.spaces.Box(-np.inf, np.inf, (2,)), "Box(-inf, inf, (2,)"),
+        (gymnasium.spaces.Box(-1, 1, (2, 2)), "Box(-1.0, 1.0, (2, 2)"),
+        (gymnasium.spaces.MultiBinary(3), "MultiBinary(3)"),
+    ],
+)
+def test_other_actions_are_refused(monkeypatch, space, name):
+    class Odd(gymnasium.Env):
+        observation_space = gymnasium.spaces.Box(-1, 1, (2,))
+        action_space = space
 
-    observation_space = gymnasium.spaces.Box(-1, 1, (2,))
-    action_space = gymnasium.spaces.Discrete(2, start=1)
-
-
-def test_actions_that_do_not_begin_at_zero_are_refused(monkeypatch):
     monkeypatch.setattr(gymnasium.envs.registration, "registry", {})
-    gymnasium.register("FromOne-v0", entry_point=FromOne, disable_env_checker=True)
-    assert "Discrete(2, start=1)" in refusal(GymnasiumConfig(id="FromOne-v0"), MismatchError)
+    gymnasium.register("Odd-v0", entry_point=Odd, disable_env_checker=True)
+    message = refusal(GymnasiumConfig(id="Odd-v0"), MismatchError)
+    assert name in message
+    assert "vectors within finite bounds" in message
+
+
+def test_actions_of_a_box_are_taken_in_units_and_clipped():
+    config = GymnasiumConfig(id="Pendulum-v1")
+    env, plain = make_environment(config, num_envs=2), gymnasium.make("Pendulum-v1")
+    assert env.spec.num_actions is None
+    assert env.spec.action_box == BoxActions(low=(-2.0,), high=(2.0,))
+    np.testing.assert_allclose(env.reset(3)[1], plain.reset(seed=4)[0])
+    for units, torque in ((0.5, 1.0), (-0.25, -0.5), (3.0, 2.0), (-1.5, -2.0)):
+        result = env.step(np.full((2, 1), units, np.float32))
+        observation, reward, *_ = plain.step(np.array([torque], np.float32))
+        np.testing.assert_allclose(result.observations[1], observation, rtol=1e-6)
+        assert result.rewards[1] == pytest.approx(float(reward))

@@ -4,6 +4,7 @@ from pydantic import ValidationError
 
 from common.errors import MismatchError
 from common.networks import NETWORKS, PolicyNetwork, build_network
+from common.networks.lstm import LSTMSpec
 from common.networks.mlp import MLPSpec
 from common.networks.nature_cnn import SIZES, NatureCNNSpec
 
@@ -11,6 +12,7 @@ FRAMES = (4, 84, 84)
 EXAMPLES = {
     "nature_cnn": (NatureCNNSpec.model_validate({"size": "62k"}), FRAMES),
     "mlp": (MLPSpec(hidden=(8, 6)), (5,)),
+    "lstm": (LSTMSpec(torso=MLPSpec(hidden=(8,)), hidden=6), (5,)),
 }
 """One specification and observation shape for every network."""
 
@@ -53,7 +55,9 @@ def test_a_network_maps_observations_to_outputs(spec, shape, has_value):
 @pytest.mark.parametrize(("spec", "shape", "has_value"), CASES)
 def test_every_weight_learns(spec, shape, has_value):
     network = build(spec, shape, has_value)
-    output = network(torch.rand(3, *shape))
+    shape_of_memory = network.memory_shape
+    remembered = {} if shape_of_memory is None else {"memory": torch.rand(3, *shape_of_memory)}
+    output = network(torch.rand(3, *shape), **remembered)
     loss = output.dist_inputs.square().sum()
     if output.value is not None:
         loss = loss + output.value.square().sum()

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from common.policies.inference import InferencePolicy, lead_of_the_best, log_probabilities
+from common.policies.inference import InferencePolicy, lead_of_the_best
 from common.policies.policy import Policy
 from tests.builders import make_policy
 
@@ -145,49 +145,3 @@ def test_inputs_of_another_form_are_not_shared():
 def test_the_lead_is_between_the_best_two():
     outputs = np.array([[1.0, 4.0, 2.5], [-1.0, -1.0, -3.0]], np.float32)
     np.testing.assert_allclose(lead_of_the_best(outputs), [1.5, 0.0])
-
-
-LOGITS = np.array([[0.0, 1.0, -1.0], [3.0, 3.0, -2e4], [-5.0, 0.5, 2.0]], np.float32)
-GREEDY = [1, 0, 2]
-
-
-@pytest.mark.parametrize("dist", ["logits", "q_values"])
-@pytest.mark.parametrize("mode", ["greedy", "sample"])
-@pytest.mark.parametrize("epsilon", [0.0, 0.05, 1.0])
-def test_probabilities_of_a_row_sum_to_one(dist, mode, epsilon):
-    logs = log_probabilities(LOGITS, dist, epsilon=epsilon, mode=mode)
-    assert logs.dtype == np.float32
-    np.testing.assert_allclose(np.exp(logs).sum(-1), 1.0, atol=1e-6)
-
-
-@pytest.mark.parametrize(("dist", "mode"), [("logits", "greedy"), ("q_values", "greedy")])
-def test_greedy_acting_takes_the_first_largest(dist, mode):
-    probabilities = np.exp(log_probabilities(LOGITS, dist, epsilon=0.0, mode=mode))
-    np.testing.assert_array_equal(probabilities, np.eye(3)[GREEDY])
-
-
-def test_q_values_are_acted_on_greedily_even_where_logits_would_be_sampled():
-    greedy = log_probabilities(LOGITS, "q_values", epsilon=0.1, mode="greedy")
-    sampled = log_probabilities(LOGITS, "q_values", epsilon=0.1, mode="sample")
-    np.testing.assert_array_equal(sampled, greedy)
-
-
-def test_epsilon_is_the_share_of_uniform_actions():
-    probabilities = np.exp(log_probabilities(LOGITS, "logits", epsilon=0.3, mode="greedy"))
-    np.testing.assert_allclose(probabilities, 0.7 * np.eye(3)[GREEDY] + 0.1, atol=1e-6)
-
-
-def test_sampling_follows_the_softmax():
-    wanted = torch.softmax(torch.from_numpy(LOGITS), -1).numpy()
-    found = np.exp(log_probabilities(LOGITS, "logits", epsilon=0.0, mode="sample"))
-    np.testing.assert_allclose(found, wanted, atol=1e-6)
-    mixed = np.exp(log_probabilities(LOGITS, "logits", epsilon=0.2, mode="sample"))
-    np.testing.assert_allclose(mixed, 0.8 * wanted + 0.2 / 3, atol=1e-6)
-
-
-@pytest.mark.parametrize("mode", ["greedy", "sample"])
-def test_the_outputs_given_are_not_written_to(mode):
-    logits = LOGITS.copy()
-    logits.flags.writeable = False
-    log_probabilities(logits, "logits", epsilon=0.1, mode=mode)
-    np.testing.assert_array_equal(logits, LOGITS)

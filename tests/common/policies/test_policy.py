@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from common.errors import MismatchError, PolicyFileError, StorageError
+from common.policies.inference import InferencePolicy
 from common.policies.policy import (
     Policy,
     load_policy,
@@ -239,3 +240,39 @@ def test_weights_of_another_network_are_told(tmp_path: Path):
     path = saved(tmp_path)
     save_file({"other": torch.zeros(3)}, path)
     assert "is missing for" in refusal(path)
+
+
+NORMALIZER = {"mean": (1.0, 0.0, -2.0, 3.0, 1e4), "std": (0.5, 2.0, 1.0, 9.0, 0.01), "clip": 4.0}
+
+
+def normalising() -> Policy:
+    observation = {"shape": (5,), "dtype": "float32", "normalizer": NORMALIZER}
+    return make_policy(seed=3, observation=observation)
+
+
+def test_a_normalizer_is_applied_before_the_network(tmp_path):
+    policy, plain = normalising(), make_policy(seed=3)
+    observations = np.random.default_rng(0).normal(size=(64, 5)).astype(np.float32) * 5
+    observations[:, 4] = 1e4 + np.linspace(-0.1, 0.1, 64)
+    normalised = (observations.astype(np.float64) - NORMALIZER["mean"]) / NORMALIZER["std"]
+    normalised = np.clip(normalised, -4.0, 4.0).astype(np.float32)
+    wanted = InferencePolicy(plain)(normalised).dist_inputs
+    save_policy(policy, tmp_path / "policy.safetensors")
+    for same in (
+        policy,
+        load_policy(tmp_path / "policy.safetensors"),
+        policy_from_bytes(*policy_to_bytes(policy)),
+    ):
+        found = InferencePolicy(same)(observations).dist_inputs
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+    assert (np.abs(normalised) == 4.0).any()
+
+
+def test_a_normalizer_is_no_weight_and_is_never_rounded():
+    policy = normalising()
+    assert policy.network.state_dict().keys() == make_policy().network.state_dict().keys()
+    policy.network.set_precision(torch.bfloat16)
+    normalizer = policy.network.normalizer
+    assert normalizer is not None
+    torch.testing.assert_close(normalizer.mean, torch.tensor(NORMALIZER["mean"]), rtol=0, atol=0)
+    assert policy.network(torch.zeros(2, 5, dtype=torch.bfloat16)).dist_inputs.isfinite().all()

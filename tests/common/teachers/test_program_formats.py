@@ -91,6 +91,25 @@ def test_a_file_that_stillhouse_exported_tells_all_by_itself(tmp_path: Path) -> 
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
+BOX = {"low": (-2.0,), "high": (2.0,)}
+
+
+@pytest.mark.parametrize("dist", ["gaussian", "squashed_gaussian", "deterministic"])
+def test_so_does_one_for_box_actions(dist: str, tmp_path: Path, observations: np.ndarray) -> None:
+    normalizer = {"mean": (1.0,) * 4, "std": (2.0,) * 4, "clip": 10.0}
+    observation = {"shape": (4,), "dtype": "float32", "normalizer": normalizer}
+    original = make_policy(
+        num_actions=None, action_box=BOX, dist=dist, observation=observation, has_value=True
+    )
+    export_onnx(original, tmp_path / "student.onnx")
+    policy = load_teacher(tmp_path / "student.onnx")
+    assert (policy.spec.dist, policy.spec.has_value) == (dist, True)
+    assert policy.spec.action_box == original.spec.action_box
+    assert policy.spec.num_dist_inputs == original.spec.num_dist_inputs
+    found, wanted = (InferencePolicy(each)(observations) for each in (policy, original))
+    np.testing.assert_allclose(found.dist_inputs, wanted.dist_inputs, rtol=1e-4, atol=1e-4)
+
+
 def test_outputs_are_told_by_their_names_where_these_are_usual(tmp_path: Path) -> None:
     spec = load_teacher(write(tmp_path, onnx_bytes(logits="q_values", value=None))).spec
     assert (spec.dist, spec.has_value) == ("q_values", False)
@@ -142,6 +161,11 @@ FRAMES = torchscript_bytes(Frames())
     [
         (onnx_bytes(logits="out"), None, "does not tell dist"),
         (onnx_bytes(value="q_values"), {"num_actions": 3}, "says num_actions = 3"),
+        (
+            onnx_bytes(),
+            {"dist": "gaussian", "action_box": {"low": [-1, -1], "high": [1, 1]}},
+            "says dist = 'gaussian' of vectors of 2 within -1 to 1",
+        ),
         (onnx_bytes(), {"observation": {"shape": [5]}}, "takes observations of shape (4,)"),
         (onnx_bytes(), sidecar(outputs={"dist_inputs": "pi"}), "no output 'pi' of shape [B, A]"),
         (onnx_bytes(), {"outputs": {"value": "logits"}}, "no output 'logits' of shape [B] or"),

@@ -238,6 +238,7 @@ def test_zoo_teachers(shared_teachers: Path, name: str) -> None:
         "hidden": hidden,
         "activation": activation,
         "value_hidden": value_hidden,
+        "gsde": None,
     }
     assert spec.environment == {"family": "gymnasium", "id": Path(name).name}
 

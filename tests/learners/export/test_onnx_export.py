@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from common.errors import MismatchError, PolicyFileError, StorageError
+from common.policies.actions import mean_actions
+from common.policies.inference import InferencePolicy
 from common.policies.policy import Policy, new_policy
 from common.policies.spec import PolicySpec
 from learners.export import EXPORT_FORMATS, export_onnx, verify_onnx
 from learners.export.onnx_export import SPEC_METADATA_KEY
+from tests.builders import make_policy
 
 SPECS = {
     "frames": {
@@ -192,3 +195,48 @@ def test_a_file_of_another_policy_is_a_policy_file_error(tmp_path, file_of, mess
 def test_observations_that_do_not_fit_are_refused(tmp_path, observations):
     with pytest.raises(MismatchError, match=r"takes float32 \('M', 4\)"):
         verify_onnx(tmp_path / "student.onnx", policy_of("vectors"), observations)
+
+
+BOX = {"low": (-2.0, 0.0), "high": (2.0, 10.0)}
+
+
+@pytest.mark.parametrize("dist", ["gaussian", "squashed_gaussian", "deterministic"])
+def test_actions_of_a_box_come_out_in_its_own_numbers_and_within_its_bounds(tmp_path, dist):
+    normalizer = {"mean": (1.0, 0.0, 2.0), "std": (0.1, 2.0, 0.5), "clip": 3.0}
+    spec = {
+        "name": "box",
+        "network": {"name": "mlp", "hidden": (16,)},
+        "observation": {"shape": (3,), "dtype": "float32", "normalizer": normalizer},
+        "action_box": BOX,
+        "dist": dist,
+    }
+    policy = new_policy(PolicySpec.model_validate(spec), seed=0)
+    path = tmp_path / "student.onnx"
+    export_onnx(policy, path)
+    observations = observations_for(policy, 300)
+    check = verify_onnx(path, policy, observations)
+    assert check.greedy_agreement is None
+    assert check.action_error == pytest.approx(0.0, abs=1e-6)
+    assert check.max_abs_difference < 1e-5
+    outputs, actions = session_of(path).run(None, {"observation": observations})
+    assert (actions.dtype, actions.shape) == (np.float32, (300, 2))
+    wanted = policy.spec.action_box.from_units(mean_actions(dist, outputs))
+    np.testing.assert_allclose(actions, wanted, rtol=1e-5, atol=1e-5)
+    assert (actions >= [-2.0, 0.0]).all()
+    assert (actions <= [2.0, 10.0]).all()
+    normalised = np.clip((observations - [1.0, 0.0, 2.0]) / [0.1, 2.0, 0.5], -3.0, 3.0)
+    policy.network.set_normalizer(None)
+    with torch.no_grad():
+        plain = policy.network(torch.from_numpy(normalised.astype(np.float32))).dist_inputs
+    np.testing.assert_allclose(outputs, plain.numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_another_policys_actions_of_a_box_show_in_the_error(tmp_path):
+    kind = {"num_actions": None, "action_box": BOX, "dist": "deterministic"}
+    policies = [make_policy(seed=seed, **kind) for seed in (0, 1)]
+    export_onnx(policies[0], tmp_path / "student.onnx")
+    observations = observations_for(policies[1], 300)
+    check = verify_onnx(tmp_path / "student.onnx", policies[1], observations)
+    outputs = [InferencePolicy(policy)(observations).dist_inputs for policy in policies]
+    units = [mean_actions("deterministic", given) for given in outputs]
+    assert check.action_error == pytest.approx(np.abs(units[0] - units[1]).mean(), rel=1e-4)

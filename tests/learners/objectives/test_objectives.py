@@ -60,13 +60,17 @@ def test_importance_weights_count_in_the_loss_and_nowhere_else() -> None:
     ],
 )
 def test_a_student_keeps_q_values_where_it_learns_them(tree: dict[str, Any], dist: str) -> None:
-    assert ObjectiveConfig.model_validate(tree).student_dist() == dist
+    assert ObjectiveConfig.model_validate(tree).student_dist(make_spec(dist=dist)) == dist
 
 
 def test_terms_say_what_student_and_learner_must_have() -> None:
     names = ObjectiveConfig.model_fields
     each = {name: ObjectiveConfig.model_validate({name: {}}) for name in names}
-    assert {name for name in names if each[name].needs_value} == {"value"}
+    on_policy = {"expected_entropy", "n_distill", "ppd", "kickstart"}
+    assert {name for name in names if each[name].on_policy} == on_policy
+    assert {name for name in names if each[name].needs_value} == {"value"} | on_policy
+    assert {name for name in names if each[name].over_time} == {"qdagger"} | on_policy
+    assert {name for name in names if each[name].target_interval} == {"qdagger"}
     assert {name for name in names if each[name].needs_features} == {"feature"}
     assert each["value"].terms()["value"].weight == 0.5
     assert each["feature"].terms()["feature"].weight == 0.01
@@ -85,6 +89,8 @@ def test_outputs_that_must_be_two_things_at_once_are_refused(name: str) -> None:
 
 POLICY, CRITIC = make_spec(), make_spec(has_value=True)
 Q_TEACHER = make_spec(dist="q_values")
+BOX = {"low": (-1.0,), "high": (1.0,)}
+GAUSSIAN = make_spec(num_actions=None, action_box=BOX, dist="gaussian")
 PROGRAM = POLICY.model_copy(
     update={"network": ExternalSpec(runtime="onnx", num_bytes=1, num_parameters=1, dist_inputs="0")}
 )
@@ -93,7 +99,13 @@ PROGRAM = POLICY.model_copy(
 @pytest.mark.parametrize(
     ("tree", "teacher", "reason"),
     [
-        ({"q_mse": {}}, POLICY, "q_mse needs a Q-teacher, and tiny vectors gives logits"),
+        (
+            {"q_mse": {}},
+            POLICY,
+            "q_mse needs a teacher that gives q_values, and tiny vectors gives logits; use "
+            "objective.kl",
+        ),
+        ({"kl": {}}, GAUSSIAN, "kl needs .* gives gaussian; use objective.gaussian_kl"),
         ({"value": {}}, POLICY, "value needs .* has neither a value head nor Q-values"),
         ({"feature": {}}, PROGRAM, "needs the teacher's last hidden layer"),
         (
@@ -107,7 +119,7 @@ def test_a_teacher_that_lacks_what_a_term_needs_is_refused(
     tree: dict[str, Any], teacher: PolicySpec, reason: str
 ) -> None:
     with pytest.raises(MismatchError, match=reason) as caught:
-        ObjectiveConfig.model_validate({"kl": {}} | tree).check_teacher(teacher)
+        ObjectiveConfig.model_validate(tree).check_teacher(teacher)
     assert "\n" not in str(caught.value)
 
 
@@ -119,6 +131,7 @@ def test_a_teacher_that_lacks_what_a_term_needs_is_refused(
         ({"value": {}}, Q_TEACHER),
         ({"soft_policy_gradient": {"advantage": "value"}}, Q_TEACHER),
         ({"soft_policy_gradient": {}, "feature": {}, "jsd": {}}, POLICY),
+        ({"gaussian_kl": {}, "feature": {}}, GAUSSIAN),
     ],
 )
 def test_a_teacher_that_gives_what_terms_need_is_taken(
