@@ -36,6 +36,7 @@ from cluster.run_directory import (
 )
 from cluster.screen import Screen
 from cluster.session import Backend
+from cluster.sweep_command import sweeps
 from common.credentials import refuse_credentials
 from common.errors import ConfigError, RunDirectoryError, StillhouseError, UserError
 from common.policies.policy import Policy, load_policy, save_policy
@@ -54,6 +55,7 @@ app = typer.Typer(
 )
 
 app.add_typer(commands)
+app.add_typer(sweeps)
 
 Recipe = Annotated[Path, typer.Argument(help="The recipe, a .toml file.", show_default=False)]
 Overrides = Annotated[
