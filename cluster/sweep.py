@@ -8,7 +8,9 @@ student in turn, because trials beside each other disturb each other's clocks.
 
 import json
 import math
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from typing import Any, NamedTuple
@@ -153,11 +155,13 @@ def run_sweep(
             num_samples=num_samples or 1,
             search_alg=BasicVariantGenerator(random_state=config.seed),
         ),
-        run_config=tune.RunConfig(name="tune", storage_path=out.absolute, verbose=0),
+        run_config=tune.RunConfig(name="tune", storage_path=out.absolute, verbose=1),
     )
+    with redirect_stdout(sys.stderr):  # Tune's progress; the result goes to stdout
+        results = tuner.fit()
     delivered: list[Candidate] = []
     failed: dict[str, str] = {}
-    for result in tuner.fit():
+    for result in (results[index] for index in range(len(results))):
         settings = result.config or {}
         if result.error is not None or result.metrics is None:
             failed[_in_words(settings)] = one_line(result.error or RuntimeError("no result"))

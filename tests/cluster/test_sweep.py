@@ -88,7 +88,7 @@ def test_settings_become_part_of_the_recipe(tmp_path: Path) -> None:
         ("learner.batch_sise", (1,), "did you mean batch_size"),
         ("seed.x", (1,), "seed is a value"),
         ("student.network.hidden", ([8], [-1]), "hidden"),
-        ("env.id", ("CartPole-v1", "Pendulum-v1"), "Discrete"),
+        ("env.id", ("CartPole-v1", "Pendulum-v1"), "teacher feedback sees"),
     ],
 )
 def test_settings_that_no_run_could_have_are_found_before(
