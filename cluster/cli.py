@@ -1,6 +1,6 @@
 """The command line: `stillhouse run | check | evaluate | teach | resume | export | bench`, and the
-commands that have files of their own: `record` in `cluster.record_command`, and those on runs of a
-cluster in `cluster.run_commands`.
+commands that have files of their own: `record` in `cluster.record_command`, `sweep` in
+`cluster.sweep_command`, and those on runs of a cluster in `cluster.run_commands`.
 
 Exit codes: 0 done, 2 the user's mistake (one line, no traceback), 1 ours, 130 stopped by Ctrl-C.
 """
@@ -37,6 +37,7 @@ from cluster.run_directory import (
     write_json,
 )
 from cluster.screen import Screen
+from cluster.sweep_command import commands as sweep_commands
 from common.credentials import refuse_credentials
 from common.errors import ConfigError, RunDirectoryError, StillhouseError, UserError
 from common.policies.policy import Policy, load_policy, save_policy
@@ -56,6 +57,7 @@ app = typer.Typer(
 
 app.add_typer(record_commands)
 app.add_typer(commands)
+app.add_typer(sweep_commands)
 
 
 class Where(NamedTuple):
