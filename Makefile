@@ -14,14 +14,14 @@ demo: $(INSTALLED)
 	$(BIN)/stillhouse run deploy/recipes/pong.toml
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -m "not slow and not ray"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not ray"
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .

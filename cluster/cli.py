@@ -1,6 +1,7 @@
-"""The command line: `stillhouse run | check | evaluate | teach | resume | export | bench`, and the
-commands that have files of their own: `record` in `cluster.record_command`, and those on runs of a
-cluster in `cluster.run_commands`.
+"""The command line: `stillhouse run | check | evaluate | teach | resume | bench`, and the commands
+that have files of their own: `export` in `cluster.export_command`, `record` in
+`cluster.record_command`, `sweep` in `cluster.sweep_command`, and those on runs of a cluster in
+`cluster.run_commands`.
 
 Exit codes: 0 done, 2 the user's mistake (one line, no traceback), 1 ours, 130 stopped by Ctrl-C.
 """
@@ -20,7 +21,8 @@ from cluster.backends import num_cpus_here, num_gpus_here, opened_backend
 from cluster.board import RunStatus
 from cluster.config import RunConfig, load_recipe
 from cluster.control import BoardReporter, Control
-from cluster.options import Address, AsJson, Detach, Local, Overrides, Recipe
+from cluster.export_command import commands as export_commands
+from cluster.options import Address, AsJson, Detach, Local, Overrides, Recipe, Task
 from cluster.prepare import prepare
 from cluster.progress import Reporter, make_reporter
 from cluster.record_command import commands as record_commands
@@ -37,6 +39,7 @@ from cluster.run_directory import (
     write_json,
 )
 from cluster.screen import Screen
+from cluster.sweep_command import commands as sweep_commands
 from cluster.task_config import refuse_tasks
 from common.credentials import refuse_credentials
 from common.errors import ConfigError, RunDirectoryError, StillhouseError, UserError
@@ -55,8 +58,10 @@ app = typer.Typer(
     help="Distil trained reinforcement-learning policies into small ones.",
 )
 
+app.add_typer(export_commands)
 app.add_typer(record_commands)
 app.add_typer(commands)
+app.add_typer(sweep_commands)
 
 
 class Where(NamedTuple):
@@ -65,11 +70,6 @@ class Where(NamedTuple):
     address: str | None
     local: bool
     detached: bool
-
-
-Task = Annotated[
-    str | None, typer.Option("--task", help="Of a student of several tasks: one of them.")
-]
 
 
 @app.command()
@@ -237,42 +237,6 @@ def bench(
         return
     for table in report.tables():
         Console().print(table)
-
-
-@app.command()
-def export(
-    source: Annotated[
-        str, typer.Argument(help="A run directory or a policy file.", show_default=False)
-    ],
-    format: Annotated[str, typer.Option(help="onnx")] = "onnx",
-    out: Annotated[
-        str | None, typer.Option(help="The file to write; by default beside the policy.")
-    ] = None,
-    task: Task = None,
-) -> None:
-    """Write a policy in a format that other runtimes read."""
-    from common.policies.tasks import policy_of_task
-    from common.teachers import load_teacher
-    from learners.export import EXPORT_FORMATS
-
-    if format not in EXPORT_FORMATS:
-        allowed = ", ".join(EXPORT_FORMATS)
-        raise ConfigError(f"--format {format}: unknown format; allowed: {allowed}")
-    path = locate(source)
-    if path.is_dir():
-        path = RunDirectory(path).student
-    policy = load_teacher(path)
-    target = path.with_suffix(f".{format}")
-    if task is not None:
-        policy = policy_of_task(policy, task)
-        target = path.with_suffix(f".{task}.{format}")
-    elif policy.spec.heads:
-        names = ", ".join(head.name for head in policy.spec.heads)
-        raise ConfigError(f"{path}: of several tasks; name one with --task: {names}")
-    target = locate(out) if out is not None else target
-    check_writable(target)
-    EXPORT_FORMATS[format](policy, target)
-    print(f"{target}: {target.num_bytes():,} bytes")
 
 
 def main() -> None:

@@ -21,3 +21,6 @@ Detach = Annotated[
     bool, typer.Option("--detach", help="Let the cluster run it, and return at once.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Task = Annotated[
+    str | None, typer.Option("--task", help="Of a student of several tasks: one of them.")
+]

@@ -194,6 +194,9 @@ def _untrained_teacher(config: RunConfig) -> Policy:
 
 def _check_teacher(teacher: PolicySpec, environment: EnvironmentSpec, config: RunConfig) -> None:
     name = f"teacher {teacher.name}"
+    if teacher.heads:
+        tasks = ", ".join(head.name for head in teacher.heads)
+        raise MismatchError(f"{name} is of several tasks ({tasks}); give a teacher of one")
     if teacher.network.name == "lstm":
         raise MismatchError(f"{name} has a memory (lstm); give a feed-forward teacher")
     expected, given = teacher.observation, environment.observation

@@ -16,6 +16,7 @@ from cluster.record import check_new_dataset, recording_config
 from cluster.record import record as record_dataset
 from cluster.recording import RecordingJob
 from cluster.screen import Screen
+from cluster.task_config import refuse_tasks
 from common.errors import RunFailedError
 from common.storage import locate
 
@@ -38,6 +39,7 @@ def record(
 ) -> None:
     """Record what the teacher of a recipe does and says, to distil from it later."""
     config = recording_config(load_recipe(recipe, overrides or []))
+    refuse_tasks(config, "record")
     place = locate(out)
     check_new_dataset(place)
     preparation = prepare(

@@ -24,10 +24,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ from rich.console import Console
 from cluster.board import RunStatus
 from cluster.config import RunConfig, load_recipe
 from cluster.control import Control
-from cluster.controller import Controller
+from cluster.controller import Controller, Outcome
 from cluster.prepare import prepare
 from cluster.progress import PlainReporter
 from cluster.ray_backend import RayBackend
@@ -88,11 +88,12 @@ class RecordingBackend(RayBackend):
 
 
 class Killer:
-    """Kills in a thread of its own while the block it guards is running.
+    """Kills while a run goes on, in the main thread, which alone may start Ray's nodes.
 
     Args:
         cluster: whose nodes may be killed.
         backend: killing begins with the first transitions of its session.
+        run: the run, which goes on in a thread of its own.
         seed: of the draws.
         every_s: between two kills.
         seconds: after which it stops.
@@ -102,6 +103,7 @@ class Killer:
         self,
         cluster: Cluster,
         backend: RecordingBackend,
+        run: Future[Outcome],
         *,
         seed: int,
         every_s: float,
@@ -109,32 +111,27 @@ class Killer:
     ) -> None:
         self._cluster = cluster
         self._backend = backend
+        self._run = run
         self._rng = random.Random(seed)
         self._every_s = every_s
         self._seconds = seconds
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="killer")
         self.kills: Counter[str] = Counter()
         self.lasted_s = 0.0
 
-    def __enter__(self) -> "Killer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
+    def work(self) -> None:
+        """Kill until time or the distillation is over."""
         while not self._data_flows():
-            if self._over.wait(0.5):
+            if self._over_within(0.5):
                 return
         started = time.monotonic()
-        while not self._over.wait(self._every_s):
-            if time.monotonic() - started > self._seconds or self._finished():
+        while not self._over_within(self._every_s) and not self._finished():
+            if time.monotonic() - started > self._seconds:
                 break
             self._kill(self._rng.choice(ROLES))
         self.lasted_s = time.monotonic() - started
+
+    def _over_within(self, seconds: float) -> bool:
+        return bool(wait([self._run], timeout=seconds).done)
 
     def _data_flows(self) -> bool:
         session = self._backend.session
@@ -156,8 +153,7 @@ class Killer:
             say(f"killed the raylet {raylet.process.pid}")
             self.kills[role] += 1
             self._cluster.remove_node(node, allow_graceful=False)
-            if not self._over.is_set():
-                self._cluster.add_node(**NODE)
+            self._cluster.add_node(**NODE)
             return
         alive = sorted(process.pid for found, process in family() if found == role)
         if not alive:
@@ -206,16 +202,24 @@ def run(args: argparse.Namespace, *, disturbed: bool) -> dict[str, Any]:
         config = recipe(args, Path(name))
         preparation = prepare(config, num_cpus=args.raylets * NODE["num_cpus"], num_gpus=0)
         backend = RecordingBackend(address=cluster.address, num_cpus=NODE["num_cpus"])
-        seconds = 60 * args.minutes if disturbed else 0.0
-        killer = Killer(cluster, backend, seed=args.seed, every_s=args.every_s, seconds=seconds)
         started = time.monotonic()
         try:
             directory = create_run_directory(Path(name) / "run", config)
             reporter = PlainReporter(Console(stderr=True))
             status = RunStatus(name=config.name, run_dir=name, task=config.env.id)
-            control = Control(status)
-            with killer:
-                outcome = Controller(preparation, directory, backend, reporter, control).run()
+            controller = Controller(preparation, directory, backend, reporter, Control(status))
+            with ThreadPoolExecutor(1) as thread:
+                future = thread.submit(controller.run)
+                killer = Killer(
+                    cluster,
+                    backend,
+                    future,
+                    seed=args.seed,
+                    every_s=args.every_s,
+                    seconds=60 * args.minutes if disturbed else 0.0,
+                )
+                killer.work()
+                outcome = future.result()
         finally:
             backend.close()
     session = backend.session

@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -76,11 +77,14 @@ class Walk:
         return self._run("stillhouse", [sys.executable, "-m", "cluster"], words)
 
     def submit(self, *words: str) -> str:
-        """Run `stillhouse WORDS` as a Ray job and wait for its end."""
+        """Run `stillhouse WORDS` as a Ray job and wait for its end.
+
+        Without `--working-dir`: nodes of one machine would unpack it over each other's.
+        """
         ray_command = [sys.executable, "-c", "from ray.scripts.scripts import main; main()"]
-        python = ("--", sys.executable, "-m", "cluster")
-        options = ("job", "submit", "--address", self._head.url, "--working-dir", str(ROOT))
-        return self._run("ray", ray_command, (*options, *python, *words))
+        program = str(Path(sys.executable).with_name("stillhouse"))
+        submit = ("job", "submit", "--address", self._head.url, "--")
+        return self._run("ray", ray_command, (*submit, program, *words))
 
     def look(self) -> RunStatus:
         """Return the run's newest report."""
@@ -100,12 +104,19 @@ class Walk:
             time.sleep(0.1)
 
     def scale(self, number: int) -> None:
-        """Scale, and wait until so many env runners collect."""
-        started = time.monotonic()
-        self.command("scale", NAME, "--env-runners", str(number))
-        what = f"{number} env runners at work, nothing started again"
-        found = self.until(what, lambda found: found.env_runners == number, since=started)
-        assert not any(found.restarts.values()), found.restarts
+        """Scale, and wait until so many env runners collect, from when that is wanted."""
+        with ThreadPoolExecutor(1) as thread:
+            started = time.monotonic()
+            command = thread.submit(self.command, "scale", NAME, "--env-runners", str(number))
+            while self._board.entry(NAME).wanted.num_env_runners != number:
+                assert not command.done(), command.result()
+                time.sleep(0.05)
+            wanted = time.monotonic()
+            say(f"  {wanted - started:5.1f} s  until the board has the wish; from then on:")
+            what = f"{number} env runners at work, nothing started again"
+            found = self.until(what, lambda found: found.env_runners == number, since=wanted)
+            assert not any(found.restarts.values()), found.restarts
+            command.result()
 
     def kill(self, role: str, *, expect: str) -> None:
         """Kill an actor of the run, and wait until data flows on.

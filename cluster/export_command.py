@@ -1,0 +1,48 @@
+"""`stillhouse export`: a policy as a file that other runtimes read."""
+
+from typing import Annotated
+
+import typer
+
+from cluster.options import Task
+from cluster.run_directory import RunDirectory, check_writable
+from common.errors import ConfigError
+from common.storage import locate
+
+commands = typer.Typer()
+
+
+@commands.command()
+def export(
+    source: Annotated[
+        str, typer.Argument(help="A run directory or a policy file.", show_default=False)
+    ],
+    format: Annotated[str, typer.Option(help="onnx")] = "onnx",
+    out: Annotated[
+        str | None, typer.Option(help="The file to write; by default beside the policy.")
+    ] = None,
+    task: Task = None,
+) -> None:
+    """Write a policy in a format that other runtimes read."""
+    from common.policies.tasks import policy_of_task
+    from common.teachers import load_teacher
+    from learners.export import EXPORT_FORMATS
+
+    if format not in EXPORT_FORMATS:
+        allowed = ", ".join(EXPORT_FORMATS)
+        raise ConfigError(f"--format {format}: unknown format; allowed: {allowed}")
+    path = locate(source)
+    if path.is_dir():
+        path = RunDirectory(path).student
+    policy = load_teacher(path)
+    target = path.with_suffix(f".{format}")
+    if task is not None:
+        policy = policy_of_task(policy, task)
+        target = path.with_suffix(f".{task}.{format}")
+    elif policy.spec.heads:
+        names = ", ".join(head.name for head in policy.spec.heads)
+        raise ConfigError(f"{path}: of several tasks; name one with --task: {names}")
+    target = locate(out) if out is not None else target
+    check_writable(target)
+    EXPORT_FORMATS[format](policy, target)
+    print(f"{target}: {target.num_bytes():,} bytes")
