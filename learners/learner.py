@@ -343,5 +343,6 @@ class Learner:
             "objective.feature": in_use[self._objective.needs_features],
             "the student's value head": in_use[self.student.spec.has_value],
             "student.network": json.dumps(network, sort_keys=True),
+            "tasks": ", ".join(head.name for head in self.student.spec.heads),
             "learner.optimizer": self._config.optimizer,
         }
