@@ -270,6 +270,14 @@ def _with_absolute_paths(tree: Tree, base: Path) -> Tree:
         table = tree.get(key)
         if not isinstance(table, dict) or not isinstance(table.get("path"), str):
             continue
-        if "://" not in table["path"] and not names_factory(table["path"]):
-            tree = tree | {key: table | {"path": str((base / table["path"]).resolve())}}
+        table = table | {"path": _absolute(table["path"], base)}
+        if isinstance(members := table.get("members"), list):
+            table["members"] = [_absolute(path, base) for path in members]
+        tree = tree | {key: table}
     return tree
+
+
+def _absolute(path: Any, base: Path) -> Any:
+    if not isinstance(path, str) or "://" in path or names_factory(path):
+        return path
+    return str((base / path).resolve())

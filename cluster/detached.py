@@ -94,7 +94,7 @@ def take_teacher_along(
     if locate(config.teacher.path) == directory.teacher:
         return config
     save_policy(teacher, directory.teacher)
-    changes = {"path": directory.teacher.absolute, "format": "safetensors"}
+    changes = {"path": directory.teacher.absolute, "format": "safetensors", "members": ()}
     return config.model_copy(update={"teacher": config.teacher.model_copy(update=changes)})
 
 

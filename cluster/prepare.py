@@ -10,6 +10,7 @@ from actors.environments.gymnasium_env import GymnasiumConfig
 from actors.placement import SharedPlacement
 from cluster.config import RunConfig
 from cluster.offline import decide_play, open_checked, recorded_spaces
+from cluster.task_config import TeacherConfig
 from common.dataset import Dataset
 from common.errors import MismatchError, ResourceError
 from common.policies.policy import Policy, new_policy
@@ -17,6 +18,7 @@ from common.policies.spec import ActingSpec, DistKind, PolicySpec
 from common.policies.tasks import joined_spec
 from common.replay.rate_limiter import RateLimits
 from common.teachers import load_teacher
+from common.teachers.ensemble import combined
 from learners.teacher_search import teacher_spec
 
 
@@ -111,9 +113,7 @@ def prepare(
         env.close()
     if config.teacher is not None:
         if teacher is None:
-            teacher = load_teacher(
-                config.teacher.path, format=config.teacher.format, trust=config.teacher.trust
-            )
+            teacher = _load(config.teacher)
         if config.teacher.acting is not None:
             spec = teacher.spec.model_copy(update={"acting": config.teacher.acting})
             teacher = Policy(spec, teacher.network)
@@ -177,6 +177,14 @@ def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: Policy
         provenance={"teacher": teacher.name, "distilled_by": "stillhouse", "recipe": config.name},
     )
     return new_policy(spec, seed=config.seed)
+
+
+def _load(given: TeacherConfig) -> Policy:
+    teachers = [
+        load_teacher(path, format=given.format, trust=given.trust)
+        for path in (given.path, *given.members)
+    ]
+    return combined(teachers, given.combine) if given.members else teachers[0]
 
 
 def _untrained_teacher(config: RunConfig) -> Policy:

@@ -12,6 +12,7 @@ from actors.environments import EnvConfig
 from actors.placement import AtSamplingPlacement, SharedPlacement
 from common.config import StrictModel
 from common.errors import ConfigError
+from common.networks.ensemble import Combine
 from common.policies.spec import ActingSpec
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class TeacherConfig(StrictModel):
     trust: bool = False
     """Whether what can run code when it is read may do so: a factory, a TorchScript archive, a
     `.pt2` archive."""
+    members: tuple[str, ...] = ()
+    """Paths of further teachers of the same task, whose answers and that of `path` become one."""
+    combine: Combine = "mean"
+    """How they become one: the mean of their probabilities or Q-values, or the product."""
     acting: ActingSpec | None = None
     """How the teacher acts, where the file's own answer should not hold."""
 
@@ -77,6 +82,13 @@ def check_tasks(config: "RunConfig") -> None:
     Raises:
         ValueError: it asks for what does not work with several.
     """
+    placement = config.actors.inference
+    several = config.teacher is not None and config.teacher.members
+    if several and placement.placement != "runner":
+        raise ValueError(
+            f"teacher.members: work with actors.inference.placement = 'runner', not "
+            f"{placement.placement!r}"
+        )
     names = [task.name for task in config.tasks]
     if len(set(names)) < len(names):
         raise ValueError(f"tasks: names must differ: {', '.join(names)}")
@@ -104,7 +116,7 @@ def check_tasks(config: "RunConfig") -> None:
             f"replay.window = {window}: must hold two chunks of actors.unroll_length x "
             f"actors.num_envs_per_runner = {config.actors.chunk_size} for each of {count} [[tasks]]"
         )
-    placement, objective = config.actors.inference, config.objective
+    objective = config.objective
     one_only = {
         f"learner.num_ranks = {config.learner.num_ranks}": config.learner.num_ranks > 1,
         "replay.checkpoint = true": config.replay.checkpoint,

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from common.networks.base import NetworkOutput, PolicyNetwork
+from common.networks.ensemble import Ensemble, EnsembleSpec
 from common.networks.external import ExternalNetwork, ExternalSpec
 from common.networks.lstm import LSTM, LSTMSpec
 from common.networks.mlp import MLP, MLPSpec
@@ -23,9 +24,9 @@ NetworkSpec = Annotated[NatureCNNSpec | MLPSpec | LSTMSpec, Field(discriminator=
 """What can be built with fresh weights and trained."""
 
 AnyNetworkSpec = Annotated[
-    NatureCNNSpec | MLPSpec | LSTMSpec | ExternalSpec, Field(discriminator="name")
+    NatureCNNSpec | MLPSpec | LSTMSpec | EnsembleSpec | ExternalSpec, Field(discriminator="name")
 ]
-"""What a policy can have: a network of ours, or a program of its own runtime."""
+"""What a policy can have: a network of ours, several of them, or a program of its own runtime."""
 
 NETWORKS: dict[str, type[PolicyNetwork]] = {
     "nature_cnn": NatureCNN,
@@ -33,9 +34,14 @@ NETWORKS: dict[str, type[PolicyNetwork]] = {
     "lstm": LSTM,
 }
 
+_ONLY_ASKED: dict[str, type[PolicyNetwork]] = {
+    "ensemble": Ensemble,
+    "external": ExternalNetwork,
+}
+
 
 def build_network(
-    spec: NatureCNNSpec | MLPSpec | LSTMSpec | ExternalSpec,
+    spec: NatureCNNSpec | MLPSpec | LSTMSpec | EnsembleSpec | ExternalSpec,
     *,
     observation_shape: tuple[int, ...],
     num_actions: int,
@@ -52,9 +58,7 @@ def build_network(
     Raises:
         MismatchError: the architecture cannot take observations of this shape.
     """
-    network: type[PolicyNetwork] = (
-        ExternalNetwork if isinstance(spec, ExternalSpec) else NETWORKS[spec.name]
-    )
+    network = (NETWORKS | _ONLY_ASKED)[spec.name]
     return network(
         spec, observation_shape=observation_shape, num_actions=num_actions, has_value=has_value
     )

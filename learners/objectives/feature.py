@@ -29,12 +29,16 @@ class Feature(Term):
         """Ask for a teacher whose layers are known.
 
         Raises:
-            MismatchError: it is a program, of which only the outputs are seen.
+            MismatchError: it is a program, of which only the outputs are seen, or several teachers.
         """
-        if teacher.network.name == "external":
+        hidden = {
+            "external": "a program that shows its outputs only",
+            "ensemble": "several networks with a layer each",
+        }
+        if (what := hidden.get(teacher.network.name)) is not None:
             raise MismatchError(
-                f"objective.feature needs the teacher's last hidden layer, and {teacher.name} is a "
-                f"program that shows its outputs only; leave it out"
+                f"objective.feature needs the teacher's last hidden layer, and {teacher.name} is "
+                f"{what}; leave it out"
             )
 
     def __call__(self, batch: DistillBatch, output: NetworkOutput) -> torch.Tensor:

@@ -9,6 +9,7 @@ from cluster.run_directory import RunDirectory, create_run_directory, open_run_d
 from common.errors import ConfigError, MismatchError
 from common.policies.policy import load_policy, save_policy
 from tests.builders import make_policy
+from tests.cartpole import cartpole_teacher, load_config
 from tests.commands import Stillhouse
 from tests.tasks import HEAVY, load_tasks, write_tasks
 
@@ -122,3 +123,23 @@ def test_two_tasks_on_ray(tmp_path: Path, stillhouse: Stillhouse) -> None:
     assert ran.returncode == 0, ran.stderr
     scores = json.loads(RunDirectory(tmp_path / "run").evaluation.read_text())
     assert all(task["share_of_teacher"] > 0.5 for task in scores["tasks"].values())
+
+
+def test_a_task_may_have_several_teachers(tmp_path: Path) -> None:
+    again = tmp_path / "teacher.safetensors"
+    config = load_tasks(tmp_path, f'tasks.light.teacher.members=["{again}"]')
+    preparation = prepare(config, num_cpus=4, num_gpus=0)
+    light, heavy = preparation.teachers(cartpole_teacher())
+    assert light.spec.network.name == "ensemble"
+    assert light.spec.name == "feedback+feedback"
+    assert heavy.spec.name == "heavy-feedback"
+
+
+def test_several_teachers_compute_in_the_env_runners(tmp_path: Path) -> None:
+    again = str(tmp_path / "teacher.safetensors")
+    members = f'teacher.members=["{again}"]'
+    config = load_config(tmp_path, members)
+    assert config.teacher is not None
+    assert config.teacher.members == (again,)
+    with pytest.raises(ConfigError, match=r"teacher\.members: work with"):
+        load_config(tmp_path, members, "actors.inference.placement=shared")
