@@ -89,6 +89,11 @@ class _Silent(InferencePolicy):
         value = np.zeros(num_rows, np.float32) if spec.has_value else None
         self._outputs = PolicyOutputs(np.zeros((num_rows, spec.num_dist_inputs), np.float32), value)
 
+    @property
+    def memory_shape(self) -> None:
+        """None: it remembers nothing."""
+        return None
+
     def __call__(self, observations: object) -> PolicyOutputs:
         """Return zeros."""
         return self._outputs

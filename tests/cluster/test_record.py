@@ -83,7 +83,12 @@ def test_the_teacher_plays_and_labels(tmp_path: Path) -> None:
     assert complete
     assert dataset.manifest == manifest
     assert 1_000 <= manifest.transitions < 1_000 + config.actors.chunk_size
-    assert manifest.behavior == {"name": "teacher", "teacher_epsilon": 0.3, "student_epsilon": 0.02}
+    assert manifest.behavior == {
+        "name": "teacher",
+        "teacher_epsilon": 0.3,
+        "student_epsilon": 0.02,
+        "action_noise": 0.05,
+    }
     assert (manifest.task, manifest.environment["id"]) == ("CartPole-v1", "CartPole-v1")
     assert "trust" not in manifest.environment
     assert (manifest.unroll_length, manifest.num_envs) == (32, 8)
