@@ -1,4 +1,5 @@
-# make demo: the main job, from nothing. make test: every test, from nothing. make check: before a
+# make demo: the main job, from nothing. make test: every test, from nothing, and those that start Ray
+# one after another, because clusters beside each other starve each other. make check: before a
 # commit. All of them build .venv first, where it is missing or pyproject.toml is newer.
 
 PYTHON ?= python3
@@ -14,7 +15,8 @@ demo: $(INSTALLED)
 	$(BIN)/stillhouse run deploy/recipes/pong.toml
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not ray"
+	$(BIN)/python -m pytest -m "slow or ray"
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

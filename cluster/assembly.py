@@ -190,6 +190,7 @@ def build_learner(
         seed=config.seed,
         device=torch.device("cuda" if config.learner.num_gpus > 0 else "cpu"),
         ranks=ranks,
+        samples_per_insert=config.replay.samples_per_insert,
         teacher=teacher,
     )
 

@@ -52,7 +52,7 @@ class LearnerConfig(StrictModel):
     """GPUs that Ray reserves for each rank of the learner."""
     publish_interval_steps: int = Field(default=50, ge=1)
     """Gradient steps between two versions of the weights."""
-    checkpoint_interval_s: float = Field(default=60.0, gt=0)
+    checkpoint_interval_s: float = Field(default=30.0, gt=0)
     checkpoints_kept: int = Field(default=2, ge=1)
     max_restarts: int = Field(default=3, ge=0)
     """Restarts of the learner before the run gives up."""

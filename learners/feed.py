@@ -51,6 +51,9 @@ class FeedItem:
     granted: int
     """Samples that the learner may draw for it."""
     chunks: list[TrajectoryChunk]
+    again: int = 0
+    """How many of them, from the first, a learner had that died since: the samples that the shard
+    granted for them died with it."""
     revisited: list[TrajectoryChunk] = field(default_factory=list)
     """Older chunks that were in the window before; they go in before the new ones."""
     encoded: list[EncodedChunk] = field(default_factory=list)
@@ -126,6 +129,8 @@ class ShardReader:
         self._epoch: str | None = None
         self._granted = 0
         """Samples that this life of the shard granted."""
+        self._top = 0
+        """Number after the last chunk of this life that this reader was given."""
         self._held = _Held(window)
 
     def state(self) -> State:
@@ -140,7 +145,7 @@ class ShardReader:
     def load_state(self, state: State) -> None:
         """Go on from there."""
         self._epoch, self._cursor = state["epoch"], state["cursor"]
-        self._granted = state["granted"]
+        self._granted, self._top = state["granted"], state["cursor"]
         self._held.clear()
         for number, num_transitions in state["held"]:
             self._held.add(number, num_transitions)
@@ -156,17 +161,21 @@ class ShardReader:
             # The shard started again, and the cursor of its former life may have skipped chunks
             # of this one: take the grant, and ask for the chunks from the first.
             self._epoch, self._cursor = sample.epoch, 0
-            self._granted = sample.granted
+            self._granted, self._top = sample.granted, sample.cursor
             self._held.clear()
             return FeedItem(granted=sample.granted, chunks=[])
         self._epoch, self._cursor = sample.epoch, sample.cursor
         self._granted += sample.granted
         first_chunk = sample.cursor - len(sample.chunks)
+        handed_out = min(sample.cursor, sample.top) - first_chunk
+        again = max(0, handed_out) if first_chunk >= self._top else 0
+        self._top = max(self._top, sample.cursor)
         for number, chunk in [*sample.revisited.items(), *enumerate(sample.chunks, first_chunk)]:
             self._held.add(number, chunk.num_transitions)
         return FeedItem(
             granted=sample.granted,
             chunks=[open_chunk(chunk, self._labeller) for chunk in sample.chunks],
+            again=again,
             revisited=[open_chunk(chunk, self._labeller) for chunk in sample.revisited.values()],
             encoded=self._kept(sample.chunks),
             encoded_revisited=self._kept(sample.revisited.values()),

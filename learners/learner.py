@@ -54,6 +54,7 @@ class Learner:
         sampler: how to choose transitions.
         ranks: who else takes each step; `config.batch_size` is shared out among them.
         teacher: the teacher, where the objective needs its features.
+        samples_per_insert: samples for each transition, as the shards grant them.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Learner:
         sampler: SamplerConfig = UNIFORM,
         ranks: Ranks = ALONE,
         teacher: Policy | None = None,
+        samples_per_insert: float = 1.0,
     ) -> None:
         self.student = student
         self.ranks = ranks
@@ -97,6 +99,7 @@ class Learner:
         )
         self._rng = np.random.default_rng((seed, 1, ranks.rank))
         self._batch_size = config.batch_size // ranks.size
+        self._samples_per_insert = samples_per_insert
         self._budget = 0.0
         """Samples granted and not yet taken; whole, but for shares of several ranks' sequences."""
         self._received = ReceivedChunks()
@@ -120,16 +123,18 @@ class Learner:
         """Take chunks into the window and the granted samples into the budget.
 
         Chunks that come again, because the window had lost them or because a shard got them a
-        second time, are no new env steps.
+        second time, are no new env steps. For those that a former life of this learner had and
+        forgot in its death, it takes the samples again that it was granted then.
         """
         for chunk, encoded in item.paired_revisited():
             self._window.insert(chunk, revisited=True, encoded=encoded)
-        for chunk, encoded in item.paired():
+        for number, (chunk, encoded) in enumerate(item.paired()):
             self._window.insert(chunk, encoded=encoded)
             self.teacher_version = max(self.teacher_version, chunk.teacher_version)
             new = self._received.count(chunk)
             self.env_steps += new
             self._unreported += new
+            self._budget += self._samples_per_insert * new if number < item.again else 0
         self._budget += item.granted
 
     def lives(self) -> dict[Life, LifeCount]:

@@ -49,6 +49,8 @@ class ReplaySample:
     """Which life of the shard this is: a shard that starts again counts from 0 again."""
     cursor: int
     """To be given with the next request; the last chunk has number cursor − 1."""
+    top: int
+    """Number of the first chunk that had never been handed out before this answer."""
     chunks: list[EncodedChunk]
     """Chunks that are new to this cursor, oldest first."""
     revisited: dict[int, EncodedChunk] = field(default_factory=dict)
@@ -108,6 +110,7 @@ class ReplayShard:
         self._bytes = 0
         self._duplicates = 0
         self._next = 0  # number of the first chunk that the newest answer left
+        self._top = 0  # the largest that `_next` ever was
         self._seen: dict[Life, set[int]] = {}
 
     def can_insert(self) -> bool:
@@ -162,11 +165,13 @@ class ReplayShard:
             granted = num_samples
             self._limiter.did_sample(num_samples)
             revisited = self._draw_older(start, self._revisits * len(chunks), held)
-        self._next = self._first + start + len(chunks)
+        top, self._next = self._top, self._first + start + len(chunks)
+        self._top = max(top, self._next)
         return ReplaySample(
             granted=granted,
             epoch=self.epoch,
             cursor=self._next,
+            top=top,
             chunks=chunks,
             revisited=revisited,
         )
@@ -210,7 +215,7 @@ class ReplayShard:
         header = snapshot.header
         self.epoch = header["epoch"]
         self._first = header["first"]
-        self._next = cursor if epoch == self.epoch else 0
+        self._next = self._top = cursor if epoch == self.epoch else 0
         self._duplicates = header["duplicates"]
         self._rng.bit_generator.state = header["rng"]
         self._limiter.go_on_from(

@@ -1,7 +1,7 @@
 """A real head in token mode: who holds the token may join and submit, everybody else is refused."""
 
+import hashlib
 import json
-import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +11,8 @@ import pytest
 
 from tests.deploy.ray_head import DEADLINE_S, RayHead, run_python, run_ray
 
-TOKEN = secrets.token_hex(32)
-OTHER = secrets.token_hex(32)
+TOKEN = hashlib.sha256(b"the head's").hexdigest()
+OTHER = hashlib.sha256(b"another's").hexdigest()
 IMPATIENT = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
 """Ray asks a head that refuses it once, not twenty times."""
 

@@ -72,5 +72,5 @@ class Source:
 
 def answer(number: int, *, chunks: list[EncodedChunk] | None = None) -> ReplaySample:
     return ReplaySample(
-        granted=number, epoch="a", cursor=number, chunks=[] if chunks is None else chunks
+        granted=number, epoch="a", cursor=number, top=0, chunks=[] if chunks is None else chunks
     )

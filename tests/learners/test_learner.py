@@ -282,3 +282,20 @@ def test_a_checkpoint_of_other_ranks_gives_all_but_the_order_of_samples(caplog):
     assert other.state()["counters"] == state["counters"]
     for name in ("received", "rng"):
         assert other.state()["ranks"][0][name] == untouched[0][name]
+
+
+def test_samples_that_died_with_a_former_life_are_taken_again():
+    """Of three chunks that come again, the checkpoint knows the first: it was trained on."""
+    chunks = [make_chunk(sequence=number) for number in range(4)]
+    sizes = [chunk.num_transitions for chunk in chunks]
+    before = make_learner(batch_size=1)
+    before.receive(item(chunks[0], granted=sizes[0]))
+    learner = make_learner(batch_size=1)
+    learner.load_state(before.state())
+    learner.receive(FeedItem(granted=5, chunks=chunks, again=3))
+    assert learner.env_steps == sum(sizes)
+    steps = 0
+    while learner.can_step:
+        learner.step()
+        steps += 1
+    assert steps == sizes[1] + sizes[2] + 5

@@ -82,6 +82,34 @@ def test_a_shard_that_starts_again_is_read_from_its_first_chunk(before: int, aft
     assert [sequence for item in items for sequence in sequences(item)] == [*range(after)]
     assert reader.state()["epoch"] == source.shard.epoch
     assert sum(item.granted for item in items) == source.shard.stats().sampled == 16
+    assert [item.again for item in items] == [0, 0]
+
+
+def test_what_a_dead_reader_had_is_known_to_come_again():
+    shard = shard_with(0, 1)
+    former = ShardReader(shard, num_samples=8)
+    assert former.read().again == 0
+    shard.insert(CHUNKS[2])
+    reader = ShardReader(shard, num_samples=8)
+    first = reader.read()
+    assert (sequences(first), first.again) == ([0, 1, 2], 2)
+    shard.insert(CHUNKS[3])
+    second = reader.read()
+    assert (sequences(second), second.again) == ([3], 0)
+
+
+def test_what_came_after_a_saved_state_and_died_is_known_to_come_again():
+    shard = shard_with(0, 1)
+    former = ShardReader(shard, num_samples=8)
+    former.read()
+    state = former.state()
+    shard.insert(CHUNKS[2])
+    former.read()
+    shard.insert(CHUNKS[3])
+    reader = ShardReader(shard, num_samples=8)
+    reader.load_state(state)
+    item = reader.read()
+    assert (sequences(item), item.again) == ([2, 3], 1)
 
 
 class Remembering:
