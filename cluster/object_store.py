@@ -13,7 +13,8 @@ for that, `RAY_local_fs_capacity_threshold`), whoever puts something in gets one
 | weight store | new weights      | goes on handing out the version before                     |
 | controller   | teacher, student | the run does not start, or fails, in one line              |
 
-How long env runners waited for room is in their reports; `cluster.store_watch` tells of it.
+How long env runners and the learner waited for room is in their reports; `cluster.store_watch`
+tells of it.
 """
 
 import time

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
+from dataclasses import replace
 
 import ray
 from ray.exceptions import RayError
@@ -56,7 +57,7 @@ class LearnerActor:
         self._rank = rank
         self._teacher = teacher
         self._store = store
-        self._shards = shards
+        self._shards = [_RemoteShard(shard) for shard in shards]
         self._checkpoints = checkpoints
         self._meeting: object = None
         self._stop = threading.Event()
@@ -94,7 +95,8 @@ class LearnerActor:
 
     def stats(self) -> TrainerStats:
         """Return the counters, once `run` has started."""
-        return self._trainer.result().stats()
+        stats = self._trainer.result().stats()
+        return replace(stats, store_wait_s=sum(shard.store_wait_s for shard in self._shards))
 
     def student(self) -> PolicyBytes:
         """Return the student as it is; call it when `run` has ended."""
@@ -125,7 +127,6 @@ class LearnerActor:
             backend = NCCL if config.learner.num_gpus >= 1 else GLOO
             size = config.learner.num_ranks
             ranks = join(meeting, rank=self._rank, size=size, backend=backend)
-        sources = [_RemoteShard(shard) for shard in self._shards]
         # A teacher comes along where the learner asks it, for labels or for features.
         teacher = None if self._teacher is None else policy_from_bytes(*self._teacher)
         labeller: Labeller | None = None
@@ -136,12 +137,12 @@ class LearnerActor:
             student=self._student,
             teacher_dists=self._teacher_dists,
             feed=PrefetchFeed(
-                build_readers(config, list(sources), labeller), queue_size=config.answers_ready
+                build_readers(config, list(self._shards), labeller), queue_size=config.answers_ready
             ),
             publish=self._publish,
             checkpoints=self._checkpoints,
             ranks=ranks,
-            replay=build_saved_replay(config, list(sources), labeller),
+            replay=build_saved_replay(config, list(self._shards), labeller),
             teacher=teacher,
         )
 
@@ -151,11 +152,14 @@ class _RemoteShard:
 
     def __init__(self, shard: Handle) -> None:
         self._shard = shard
+        self.store_wait_s = 0.0
+        """Seconds in which it had no room for its answer."""
 
     def sample(
         self, *, cursor: int, num_samples: int, held: Collection[int]
     ) -> ReplaySample | None:
         """Ask and wait; None also where the shard has no room for its answer."""
+        asked = time.monotonic()
         try:
             answer: ReplaySample | None = ray.get(
                 self._shard.sample.remote(cursor, num_samples, held)
@@ -165,6 +169,7 @@ class _RemoteShard:
                 raise
             logger.warning("no room for the answer of a replay shard: asking again")
             time.sleep(RETRY_S)
+            self.store_wait_s += time.monotonic() - asked
             return None
         return answer
 

@@ -57,6 +57,8 @@ class TrainerStats:
     metrics: dict[str, float]
     lives: dict[Life, LifeCount] = field(default_factory=dict)
     """What this rank has received of each env runner's life."""
+    store_wait_s: float = 0.0
+    """Seconds in which a replay shard had no room for its answer, over the shards; on Ray only."""
 
 
 class Trainer:

@@ -28,9 +28,20 @@ def test_waiting_is_told_once_when_it_begins_and_once_when_it_is_over() -> None:
     assert watch.news(waited(1.6, 1.0)) is None
     quiet = [watch.news(waited(1.6, 1.4)) for _ in range(QUIET_SNAPSHOTS)]
     assert quiet[:-1] == [None] * (QUIET_SNAPSHOTS - 1)
-    assert quiet[-1] == "the object store has room again; env runners waited 3 s"
+    assert quiet[-1] == "the object store has room again; the run waited 3 s"
     assert watch.news(waited(1.6, 1.4)) is None
     assert watch.news(waited(2.6, 1.4)) == line
+
+
+def test_a_learner_that_gets_no_answers_is_told_of_though_no_env_runner_waits() -> None:
+    def unanswered(seconds: float) -> Snapshot:
+        return replace(waited(0.0), trainer=replace(SNAPSHOT.trainer, store_wait_s=seconds))
+
+    watch = StoreWatch()
+    assert watch.news(unanswered(0.0)) is None
+    line = watch.news(unanswered(1.0))
+    assert line is not None
+    assert "object store of a node is full" in line
 
 
 def test_a_pause_shorter_than_a_moment_is_not_the_end_of_it() -> None:
@@ -49,5 +60,5 @@ def test_an_env_runner_that_starts_again_counts_from_zero() -> None:
     for _ in range(QUIET_SNAPSHOTS - 1):
         watch.news(waited(3.0, incarnation=1))
     assert watch.news(waited(3.0, incarnation=1)) == (
-        "the object store has room again; env runners waited 103 s"
+        "the object store has room again; the run waited 103 s"
     )
