@@ -29,7 +29,12 @@ LOOK_S = 2.0
 
 logger = logging.getLogger(__name__)
 
-_RAY_BOARD: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(RunBoard)
+ON_HEAD = {"node:__internal_head__": 0.001}
+"""The head node's own resource: with another node the board would lose what it knows of all runs."""
+
+_RAY_BOARD: Any = ray.remote(
+    num_cpus=0, resources=ON_HEAD, max_restarts=-1, max_task_retries=-1
+)(RunBoard)
 
 
 def open_board() -> Any:

@@ -140,7 +140,9 @@ class Walk:
         assert raylet is not None
         say(f"kill -9 {raylet.pid}   # the raylet under the learner: a node is lost")
         raylet.kill()
-        self._goes_on(("learner",), before, "learner/env_steps", time.monotonic())
+        # With its node the controller may be lost too; it starts everything anew then.
+        lost = ("learner", "controller")
+        self._goes_on(lost, before, "learner/env_steps", time.monotonic())
 
     def at_rest(self) -> None:
         """Pause, and hold what was collected against where it is."""
@@ -162,9 +164,9 @@ class Walk:
         self, roles: tuple[str, ...], before: RunStatus, figure: str, since: float
     ) -> None:
         def started_again(found: RunStatus) -> bool:
-            return all(found.restarts.get(role, 0) > before.restarts.get(role, 0) for role in roles)
+            return any(found.restarts.get(role, 0) > before.restarts.get(role, 0) for role in roles)
 
-        again = self.until(f"{', '.join(roles)} started again", started_again, since=since)
+        again = self.until(f"{' or '.join(roles)} started again", started_again, since=since)
         top = max(status.figures.get(figure, 0.0) for status in (before, again))
         self.until(
             f"{figure} grows beyond {top:,.0f}",
