@@ -14,9 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from actors.environments.gymnasium_env import GymnasiumConfig
 from cluster.board import Wanted
-from cluster.config import RunConfig
 from cluster.control import Control
 from cluster.delivery import Delivery
 from cluster.evaluation import judge_student
@@ -32,6 +30,7 @@ from cluster.scoring import Verdict
 from cluster.session import Backend, Session, Snapshot
 from cluster.spool import Spool
 from cluster.task_scores import TaskScores
+from cluster.teaching import train_teacher_for
 from cluster.telemetry import Metrics
 from common.errors import RunFailedError
 from common.policies.policy import Policy, save_policy
@@ -294,45 +293,6 @@ class Controller:
                 f"the student reaches {reached} of its teacher, below "
                 f"evaluation.required_share = {100 * required:g} %"
             )
-
-
-def train_teacher_for(config: RunConfig, reporter: Reporter) -> tuple[Policy, bool]:
-    """Train the teacher that the recipe's `[teach]` describes.
-
-    The first Ctrl-C ends the training with the best teacher so far.
-
-    Returns:
-        The teacher, and whether the training was ended by Ctrl-C.
-    """
-    # RLlib takes seconds to import; only runs that train a teacher pay for it.
-    from learners.rllib_teacher import TeachProgress, train_teacher
-
-    teach, env = config.teach, config.env
-    assert teach is not None
-    assert isinstance(env, GymnasiumConfig)
-
-    def on_progress(progress: TeachProgress) -> None:
-        reporter.progress(
-            "teach",
-            min(1.0, progress.env_steps / teach.total_env_steps),
-            f"{progress.env_steps:,} of {teach.total_env_steps:,} env steps, mean return "
-            f"{progress.mean_return:.1f}, best greedy {progress.best_return:.1f}",
-        )
-
-    reporter.say(f"training a {teach.algorithm.upper()} teacher of {env.id} with RLlib")
-    with deferred_interrupt() as interrupt:
-        try:
-            teacher = train_teacher(
-                teach,
-                env_id=env.id,
-                env_kwargs=env.kwargs,
-                name=f"{config.name}-teacher",
-                on_progress=on_progress,
-                should_stop=lambda: interrupt.requested,
-            )
-            return teacher, interrupt.requested
-        finally:
-            reporter.close()
 
 
 def _share_of(evaluation: dict[str, Any]) -> str:

@@ -101,6 +101,10 @@ def judge_student(
     if dataset is None or config.dataset is None:
         assert played is not None
         return played
+    if played is None:
+        sizes = [measure_footprint(policy, bytes_on_disk=None) for policy in (teacher, student)]
+    else:
+        sizes = [played.teacher_footprint, played.student_footprint]
     held_out = dataset.split(config.dataset.holdout).held_out
     objective = config.objective
     if objective.kl is not None and objective.kl.temperature == "auto":
@@ -116,8 +120,8 @@ def judge_student(
             num_observations=config.evaluation.num_observations,
         ),
         played=played,
-        teacher_footprint=measure_footprint(teacher, bytes_on_disk=None),
-        student_footprint=measure_footprint(student, bytes_on_disk=None),
+        teacher_footprint=sizes[0],
+        student_footprint=sizes[1],
     )
 
 

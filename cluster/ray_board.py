@@ -8,15 +8,17 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError
 
 from cluster.board import Entry, RunBoard, RunStatus, Wanted
-from cluster.control import Control
 from cluster.ray_errors import own_error
 from common.errors import ResourceError
+
+if TYPE_CHECKING:
+    from cluster.control import Control
 
 NAMESPACE = "stillhouse"
 BOARD = "run-board"
@@ -30,11 +32,11 @@ LOOK_S = 2.0
 logger = logging.getLogger(__name__)
 
 ON_HEAD = {"node:__internal_head__": 0.001}
-"""The head node's own resource: with another node the board would lose what it knows of all runs."""
+"""A resource of the head node; with another node the board would lose what it knows of all runs."""
 
-_RAY_BOARD: Any = ray.remote(
-    num_cpus=0, resources=ON_HEAD, max_restarts=-1, max_task_retries=-1
-)(RunBoard)
+_RAY_BOARD: Any = ray.remote(num_cpus=0, resources=ON_HEAD, max_restarts=-1, max_task_retries=-1)(
+    RunBoard
+)
 
 
 def open_board() -> Any:
@@ -109,7 +111,7 @@ class BoardClient:
 
 
 @contextmanager
-def attached(control: Control) -> Iterator[None]:
+def attached(control: "Control") -> Iterator[None]:
     """Keep a run that belongs to this process on the board; a stop comes as Ctrl-C does.
 
     Raises:
@@ -142,7 +144,7 @@ class BoardLink:
     """
 
     def __init__(
-        self, control: Control, *, token: str | None = None, on_stop: Callable[[], None]
+        self, control: "Control", *, token: str | None = None, on_stop: Callable[[], None]
     ) -> None:
         self._control = control
         self._token = token or uuid.uuid4().hex

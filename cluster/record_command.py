@@ -2,25 +2,24 @@
 
 import math
 import sys
-from typing import IO, Annotated, cast
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from cluster.backends import num_cpus_here, num_gpus_here, opened_backend
 from cluster.config import load_recipe
+from cluster.interrupt import INTERRUPTED
 from cluster.options import Address, Local, Overrides, Recipe
 from cluster.prepare import prepare
 from cluster.progress import make_reporter
 from cluster.record import check_new_dataset, recording_config
 from cluster.record import record as record_dataset
 from cluster.recording import RecordingJob
-from cluster.screen import Screen
+from cluster.screen import screen
 from cluster.task_config import refuse_tasks
+from cluster.teaching import train_teacher_for
 from common.errors import RunFailedError
 from common.storage import locate
-
-INTERRUPTED = 130
 
 commands = typer.Typer()
 
@@ -47,14 +46,12 @@ def record(
         num_cpus=num_cpus_here() if address is None and not local else math.inf,
         num_gpus=num_gpus_here() if address is None else math.inf,
     )
-    reporter = make_reporter(Console(file=cast("IO[str]", Screen(sys.stdout))))
+    reporter = make_reporter(screen())
     for warning in preparation.warnings:
         reporter.say(f"note: {warning}")
     with opened_backend(address, local) as backend:
         teacher = preparation.teacher
         if teacher is None:
-            from cluster.controller import train_teacher_for
-
             teacher, interrupted = train_teacher_for(config, reporter)
             if interrupted:
                 raise KeyboardInterrupt

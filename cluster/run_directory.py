@@ -23,6 +23,9 @@ from common.errors import ConfigError, RunDirectoryError
 from common.policies.policy import Policy, load_policy
 from common.storage import Location, Named, locate
 
+RUNS = Path("runs")
+"""Where run directories go by default."""
+
 
 @dataclass(frozen=True, slots=True, init=False)
 class RunDirectory:

@@ -1,7 +1,15 @@
 """A terminal that may go away while a run goes on."""
 
 import os
-from typing import IO, Any
+import sys
+from typing import IO, Any, cast
+
+from rich.console import Console
+
+
+def screen() -> Console:
+    """Return the standard output as rich writes to it, for commands that outlive their reader."""
+    return Console(file=cast("IO[str]", Screen(sys.stdout)))
 
 
 class Screen:

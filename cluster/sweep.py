@@ -31,8 +31,8 @@ from cluster.run_directory import (
     read_evaluation,
     write_json,
 )
-from common.config import validate
-from common.errors import ConfigError, RunFailedError
+from common.config import validate, with_value
+from common.errors import RunFailedError
 from common.policies.policy import load_policy
 from common.storage import Location
 from common.threads import set_threads
@@ -114,13 +114,7 @@ def with_settings(config: RunConfig, settings: Settings) -> RunConfig:
     tree = config.model_dump(mode="json", exclude_none=True)
     tree.get("evaluation", {}).pop("required_share", None)
     for key, value in settings.items():
-        *parents, last = key.split(".")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-            if not isinstance(node, dict):
-                raise ConfigError(f"--vary {key}: {parent} is a value, not a table")
-        node[last] = value
+        tree = with_value(tree, key, value, source=f"--vary {key}")
     return validate(RunConfig, tree, f"--vary {_in_words(settings)}")
 
 

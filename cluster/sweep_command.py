@@ -2,7 +2,6 @@
 
 import json
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,15 +11,15 @@ from rich.table import Table
 from cluster.backends import opened_backend
 from cluster.config import load_recipe
 from cluster.options import Address, AsJson, Overrides, Recipe
+from cluster.run_directory import RUNS, check_new_directory
 from cluster.task_config import refuse_tasks
-from common.config import apply_overrides
+from common.config import parse_value
 from common.errors import ConfigError
 from common.storage import locate
 
 commands = typer.Typer()
 
 REQUIRED_SHARE = 0.95
-RUNS = Path("runs")
 COST_NAMES = {"bytes": "bytes", "multiply_adds": "multiply-adds", "latency_ms": "latency"}
 
 
@@ -55,7 +54,6 @@ def sweep(
             f"once with stillhouse teach, and name it: [teacher] path = …"
         )
     # Ray Tune takes seconds to import; errors above come without that wait.
-    from cluster.run_directory import check_new_directory
     from cluster.sweep import Variation, check_variations, run_sweep
 
     variations = [Variation(key, values) for key, values in map(_read_variation, vary)]
@@ -82,22 +80,20 @@ def sweep(
 
 
 def _read_variation(text: str) -> tuple[str, tuple[Any, ...]]:
-    key, separator, _ = text.partition("=")
-    node: Any = apply_overrides({}, [text]) if separator else None
-    for part in key.strip().split("."):
-        node = None if node is None else node.get(part)
-    if not isinstance(node, list) or not node:
+    key, _, written = text.partition("=")
+    values = parse_value(written)
+    if not isinstance(values, list) or not values or not all(key.strip().split(".")):
         raise ConfigError(
             f"--vary {text}: expected a key and a list of values, for example "
             f"learner.learning_rate=[1e-3, 3e-3]"
         )
-    return key.strip(), tuple(node)
+    return key.strip(), tuple(values)
 
 
 def _table(tree: dict[str, Any]) -> Table:
     table = Table(title="students, by their share of the teacher")
     for name in ("settings", "share of the teacher", *COST_NAMES.values(), "nobody beats it in"):
-        table.add_column(name, justify="left" if name in ("settings",) else "right")
+        table.add_column(name, justify="left" if name == "settings" else "right")
     for each in tree["candidates"]:
         footprint = each["footprint"]
         interval = f"{100 * each['share_ci_low']:.1f} to {100 * each['share_ci_high']:.1f}"

@@ -45,32 +45,55 @@ def read_toml(path: Named) -> Tree:
 def apply_overrides(tree: Tree, overrides: Sequence[str]) -> Tree:
     """Return `tree` with `a.b.c=value` overrides applied.
 
-    In an array of tables the key is a table's name: `tasks.pong.teacher.path=pong.zip`. A value is
-    read as a TOML value (`3`, `true`, `[16, 16]`, `"text"`) and taken as plain text where it is not
-    one.
+    A value is read as a TOML value (`3`, `true`, `[16, 16]`, `"text"`) and taken as plain text
+    where it is not one.
 
     Raises:
         ConfigError: an override has no `=`, an empty key, or runs through a value.
     """
-    result: Tree = _copy(tree)
     for override in overrides:
         key, separator, text = override.partition("=")
-        parts = key.strip().split(".")
-        if not separator or not all(parts):
+        if not separator or not all(key.strip().split(".")):
             raise ConfigError(f"--set {override}: expected key=value, for example seed=1")
-        node = result
-        for part, name in itertools.pairwise(parts):
-            child = node.setdefault(part, {})
-            if isinstance(child, list):  # of tables, which are told apart by their names
-                child = {table["name"]: table for table in child if "name" in table}
-                if name not in child:
-                    known = ", ".join(child)
-                    raise ConfigError(f"--set {override}: {part} has no {name}, only {known}")
-            if not isinstance(child, dict):
-                raise ConfigError(f"--set {override}: {part} is a value, not a table")
-            node = child
-        node[parts[-1]] = _parse_value(text)
+        tree = with_value(tree, key.strip(), parse_value(text), source=f"--set {override}")
+    return tree
+
+
+def with_value(tree: Tree, key: str, value: Any, *, source: str) -> Tree:
+    """Return `tree` with the value of one key changed.
+
+    Args:
+        tree: of tables, as read from TOML.
+        key: `a.b.c`; in an array of tables a part is a table's name: `tasks.pong.teacher.path`.
+        value: the new one.
+        source: who wants it, for messages.
+
+    Raises:
+        ConfigError: the key runs through a value.
+    """
+    result: Tree = _copy(tree)
+    parts = key.split(".")
+    node = result
+    for part, name in itertools.pairwise(parts):
+        child = node.setdefault(part, {})
+        if isinstance(child, list):  # of tables, which are told apart by their names
+            child = {table["name"]: table for table in child if "name" in table}
+            if name not in child:
+                known = ", ".join(child)
+                raise ConfigError(f"{source}: {part} has no {name}, only {known}")
+        if not isinstance(child, dict):
+            raise ConfigError(f"{source}: {part} is a value, not a table")
+        node = child
+    node[parts[-1]] = value
     return result
+
+
+def parse_value(text: str) -> Any:
+    """Read a TOML value; what is none is plain text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def validate(model: type[ModelT], tree: Mapping[str, Any], source: str) -> ModelT:
@@ -90,13 +113,6 @@ def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copy(child) for key, child in value.items()}
     return [_copy(child) for child in value] if isinstance(value, list) else value
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
 
 
 def _explain(model: type[BaseModel], item: dict[str, Any]) -> str:

@@ -6,7 +6,6 @@ neither Ray nor threads; `learners.trainer` feeds it. It may be one of several r
 and metrics are the same on all of them.
 """
 
-import json
 import logging
 import math
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.errors import ConfigError
 from common.policies.policy import Policy
 from common.policies.spec import DistKind
 from common.replay.sampler_config import UNIFORM, SamplerConfig
@@ -26,6 +24,7 @@ from learners.batch import DistillBatch
 from learners.config import LearnerConfig
 from learners.counting import LifeCount, ReceivedChunks
 from learners.feed import FeedItem
+from learners.identity import check_same_identity, identity_of
 from learners.objectives import Moment, ObjectiveConfig
 from learners.optimizers import OPTIMIZERS
 from learners.ranks import ALONE, Ranks, Report
@@ -76,6 +75,7 @@ class Learner:
         self.student = student
         self.ranks = ranks
         self._objective, self._schedules = objective, objective.schedules()
+        self._identity = identity_of(student.spec, objective, config.optimizer)
         self._config = config
         self._total_env_steps = total_env_steps
         self._backward = BackwardPass(
@@ -249,7 +249,7 @@ class Learner:
             "torch_rng": torch.get_rng_state(),
         }
         return {
-            "student": self._identity(),
+            "student": self._identity,
             **self._backward.state(),
             "optimizer": self._optimizer.state_dict(),
             "counters": {
@@ -272,12 +272,7 @@ class Learner:
         Raises:
             ConfigError: it is of another student or optimizer, or trained more or less beside it.
         """
-        for key, value in self._identity().items():
-            if (former := state["student"].get(key, value)) != value:
-                raise ConfigError(
-                    f"{key} = {value}, but the run's checkpoint was made with {former}; go on "
-                    f"with that, or start a new run"
-                )
+        check_same_identity(self._identity, state["student"])
         self.load_weights(state)
         for name, value in state["counters"].items():
             setattr(self, name, value)
@@ -339,15 +334,3 @@ class Learner:
         self._backward.load_state(state)
         self._optimizer.load_state_dict(state["optimizer"])
         self.bad_steps_in_a_row = 0
-
-    def _identity(self) -> dict[str, str]:
-        """Return the recipe's keys without which a checkpoint means nothing, with their values."""
-        network = self.student.spec.network.model_dump(mode="json")
-        in_use = {True: "on", False: "off"}
-        return {
-            "objective.feature": in_use[self._objective.needs_features],
-            "the student's value head": in_use[self.student.spec.has_value],
-            "student.network": json.dumps(network, sort_keys=True),
-            "tasks": ", ".join(head.name for head in self.student.spec.heads),
-            "learner.optimizer": self._config.optimizer,
-        }

@@ -214,8 +214,6 @@ class TransitionWindow:
 
     def num_valid(self, rows: torch.Tensor) -> torch.Tensor:
         """Return how many valid rows the sampler drew, [] int64, on the window's device."""
-        if self._sequence_length == 1:
-            return torch.tensor(len(rows))
         learnt = self._steps_of(rows)[self._burn_in * len(rows) :]
         return self._columns["valid"].index_select(0, learnt).sum()
 

@@ -125,7 +125,7 @@ class NatureCNN(PolicyNetwork):
     @property
     def num_features(self) -> int:
         """Width of the fully connected layer."""
-        return self.head.in_features
+        return self.fc.out_features
 
     @property
     def block(self) -> int | None:

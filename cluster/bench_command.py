@@ -1,0 +1,63 @@
+"""`stillhouse bench`: how fast the parts of a recipe are, and the whole."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from cluster.backends import num_cpus_here, num_gpus_here
+from cluster.config import load_recipe
+from cluster.options import AsJson, Overrides
+from cluster.prepare import prepare
+from cluster.run_directory import write_json
+from cluster.task_config import refuse_tasks
+from common.errors import ConfigError
+
+PONG = Path("deploy/recipes/pong.toml")
+
+commands = typer.Typer()
+
+
+@commands.command()
+def bench(
+    recipe: Annotated[Path, typer.Option(help="The recipe whose road is measured.")] = PONG,
+    overrides: Overrides = None,
+    seconds: Annotated[float, typer.Option(min=1.0, help="Of an end-to-end measurement.")] = 20.0,
+    rounds: Annotated[int, typer.Option(min=1, help="How often everything is measured.")] = 5,
+    parts_only: Annotated[
+        bool, typer.Option("--parts-only", help="Leave the end-to-end measurements out.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="Write all figures there, as JSON.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the parts of a recipe alone, and the whole, on this machine."""
+    config = load_recipe(recipe, overrides or [])
+    refuse_tasks(config, "bench")
+    # Any temperature costs the same, and no score is taken here.
+    config = config.model_copy(update={"objective": config.objective.with_temperature(1.0)})
+    preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=num_gpus_here())
+    if preparation.teacher is None or config.dataset is not None:
+        raise ConfigError(f"{recipe}: bench needs a [teacher] with a path")
+    from cluster.bench.rounds import run_bench
+    from cluster.ray_backend import RayBackend
+
+    errors = Console(stderr=True)
+    report = run_bench(
+        preparation,
+        preparation.teacher,
+        lambda: RayBackend(address=None, num_cpus=num_cpus_here()),
+        num_cores=num_cpus_here(),
+        seconds=seconds,
+        rounds=rounds,
+        with_whole=not parts_only,
+        say=lambda text: errors.print(text, markup=False),
+    )
+    if out is not None:
+        write_json(out, report.as_json())
+    if as_json:
+        print(json.dumps(report.as_json()))
+        return
+    for table in report.tables():
+        Console().print(table)

@@ -1,0 +1,38 @@
+"""What of a recipe a checkpoint is bound to."""
+
+import json
+from collections.abc import Mapping
+
+from common.errors import ConfigError
+from common.policies.spec import PolicySpec
+from learners.objectives import ObjectiveConfig
+
+
+def identity_of(student: PolicySpec, objective: ObjectiveConfig, optimizer: str) -> dict[str, str]:
+    """Return the recipe's keys without which a checkpoint means nothing, with their values."""
+    in_use = {True: "on", False: "off"}
+    return {
+        "objective.feature": in_use[objective.needs_features],
+        "the student's value head": in_use[student.has_value],
+        "student.network": json.dumps(student.network.model_dump(mode="json"), sort_keys=True),
+        "tasks": ", ".join(head.name for head in student.heads),
+        "learner.optimizer": optimizer,
+    }
+
+
+def check_same_identity(own: Mapping[str, str], former: Mapping[str, str]) -> None:
+    """Refuse a checkpoint of another student or optimizer, or that trained more or less beside it.
+
+    Args:
+        own: what `identity_of` says of this run.
+        former: what it said of the checkpoint's; keys that were not known then are not compared.
+
+    Raises:
+        ConfigError: they differ.
+    """
+    for key, value in own.items():
+        if (found := former.get(key, value)) != value:
+            raise ConfigError(
+                f"{key} = {value}, but the run's checkpoint was made with {found}; go on with "
+                f"that, or start a new run"
+            )
