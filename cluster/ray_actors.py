@@ -48,7 +48,7 @@ from common.policies.policy import policy_from_bytes
 from common.replay.rate_limiter import RateLimits
 from common.replay.shard import ReplaySample, ShardStats
 from common.storage import Location, Written
-from common.threads import set_threads
+from common.threads import give_way, set_threads
 from common.weights import PolicyWeights, WeightStore
 
 Handle = Any
@@ -184,6 +184,7 @@ class EnvRunnerActor:
         self._stop = threading.Event()
         self._paused = paused
         self._room = RoomTimer()
+        give_way()  # the environment's own threads
         config = RunConfig.model_validate_json(recipe)
         self._collector = build_collector(
             config,
@@ -202,6 +203,7 @@ class EnvRunnerActor:
 
     def run(self) -> CollectorStats:
         """Collect until `stop`, hand over what is under way, and return the last counters."""
+        give_way()
         while not self._stop.is_set():
             if self._paused:
                 self._stop.wait(PAUSE_POLL_S)

@@ -23,7 +23,7 @@ from common.policies.policy import policy_from_bytes, policy_to_bytes
 from common.policies.spec import DistKind
 from common.replay.shard import ReplaySample
 from common.storage import Location, Named, Written
-from common.threads import set_threads
+from common.threads import give_way, set_threads
 from common.weights import PolicyWeights
 from learners.feed import PrefetchFeed
 from learners.labeller import Labeller
@@ -81,6 +81,7 @@ class LearnerActor:
             self._trainer.set_exception(error)
             raise
         self._trainer.set_result(trainer)
+        give_way()
         while not trainer.stopped and not trainer.finished:
             trainer.run_once(0.5, stop=self._stop.is_set())
         trainer.close()
