@@ -103,6 +103,7 @@ class RaySession:
         check_num_env_runners(self._config, num_env_runners)
         self._scaler = None
         self._runners.wanted = num_env_runners
+        self._runners.adjust(make_room=self._learner.waiting() > 0)
 
     def pause(self, paused: bool) -> None:
         """Let env runners rest after the chunk in hand, or go on; training follows the data."""

@@ -6,12 +6,8 @@ every process calls this first, the driver included.
 
 import os
 import sys
-import threading
 
 import torch
-
-LAST = 19
-"""The lowest urgency that there is, as a nice value."""
 
 
 def set_threads(num_threads: int) -> None:
@@ -28,7 +24,7 @@ def give_way() -> None:
     """Let the calling thread, and those that it starts, compute when nobody else wants to.
 
     For the loops that are always busy: on full cores a process that starts, or one that steers
-    them, then gets its turn first. Only Linux knows urgencies of threads; elsewhere nothing changes.
+    them, then gets its turn first. Only Linux has such a class; elsewhere nothing changes.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LAST)
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
