@@ -9,7 +9,7 @@ import itertools
 from typing import Literal
 
 import torch
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import nn
 from torch.nn import functional as F
 
@@ -30,6 +30,8 @@ class MLPSpec(StrictModel):
     value_hidden: tuple[PositiveInt, ...] | None = None
     """Widths of a separate value tower; None: the value head shares the trunk; (): the value head
     sees the observation."""
+    inputs: tuple[NonNegativeInt, ...] | None = Field(default=None, min_length=1)
+    """Which entries of the vector the network sees, counted from 0; None: all."""
     gsde: GSDESpec | None = None
     """For Gaussian policies: log σ by state-dependent exploration, not by linear outputs."""
 
@@ -56,8 +58,9 @@ class MLP(PolicyNetwork):
                 f"mlp takes vectors (size,), not observations of shape {observation_shape}; "
                 f"use network nature_cnn for frames"
             )
+        size = _num_inputs(spec, observation_shape[0])
         self.activation = ACTIVATIONS[spec.activation]()
-        self.layers = _linear_stack(observation_shape[0], spec.hidden)
+        self.layers = _linear_stack(size, spec.hidden)
         self.head: nn.Module = (
             nn.Linear(spec.hidden[-1], num_actions)
             if spec.gsde is None
@@ -66,8 +69,8 @@ class MLP(PolicyNetwork):
         self.value_layers: nn.ModuleList | None = None
         self.value: nn.Linear | None = None
         if has_value and spec.value_hidden is not None:
-            self.value_layers = _linear_stack(observation_shape[0], spec.value_hidden)
-            self.value = nn.Linear((observation_shape[0], *spec.value_hidden)[-1], 1)
+            self.value_layers = _linear_stack(size, spec.value_hidden)
+            self.value = nn.Linear((size, *spec.value_hidden)[-1], 1)
         elif has_value:
             self.value = nn.Linear(spec.hidden[-1], 1)
 
@@ -81,7 +84,7 @@ class MLP(PolicyNetwork):
                 value = apply_head(self.value, features)
             elif len(towers) == 0:  # the value head sees the observation
                 weight = scaled_weight(self.value, input_scale)
-                value = F.linear(observation.to(weight.dtype), weight, self.value.bias)
+                value = F.linear(self._seen(observation).to(weight.dtype), weight, self.value.bias)
             else:
                 value = apply_head(self.value, self._tower(towers, observation, input_scale))
             value = value.squeeze(-1)
@@ -113,10 +116,30 @@ class MLP(PolicyNetwork):
         first = layers[0]
         assert isinstance(first, nn.Linear)
         weight = scaled_weight(first, input_scale)
-        x: torch.Tensor = self.activation(F.linear(observation, weight, first.bias))
+        x: torch.Tensor = self.activation(F.linear(self._seen(observation), weight, first.bias))
         for layer in itertools.islice(layers, 1, None):
             x = self.activation(layer(x))
         return x
+
+    def _seen(self, observation: torch.Tensor) -> torch.Tensor:
+        """Return the entries that the network sees, [B, D']."""
+        inputs = self.spec.inputs
+        if inputs is None:
+            return observation
+        # Without an index tensor, which would have to travel to the device.
+        return torch.stack([observation[..., index] for index in inputs], dim=-1)
+
+
+def _num_inputs(spec: MLPSpec, size: int) -> int:
+    """Return how many entries the network sees of a vector of this size."""
+    if spec.inputs is None:
+        return size
+    if len(set(spec.inputs)) < len(spec.inputs) or max(spec.inputs) >= size:
+        raise MismatchError(
+            f"inputs = {list(spec.inputs)}: name different entries of the observation, from 0 to "
+            f"{size - 1}"
+        )
+    return len(spec.inputs)
 
 
 def _linear_stack(size: int, hidden: tuple[int, ...]) -> nn.ModuleList:

@@ -19,6 +19,7 @@ EXAMPLES = {
 TOWERS = {
     "mlp tower": (MLPSpec(hidden=(8,), value_hidden=(7, 6)), (5,)),
     "mlp linear value": (MLPSpec(hidden=(8,), value_hidden=(), activation="tanh"), (5,)),
+    "mlp of some inputs": (MLPSpec(hidden=(8,), value_hidden=(), inputs=(0, 3)), (5,)),
 }
 RUSU_TABLE_1 = {"nature": 1_693_362, "428k": 427_874, "113k": 113_346, "62k": 61_954}
 
@@ -134,3 +135,19 @@ def test_a_size_stands_for_channels_and_hidden():
 def test_specifications_that_make_no_network_are_refused(model, values, reason):
     with pytest.raises(ValidationError, match=reason):
         model.model_validate(values)
+
+
+def test_a_network_of_some_inputs_sees_no_others():
+    network = build(MLPSpec(hidden=(8,), value_hidden=(), inputs=(3, 0)), (5,), has_value=True)
+    plain = build(MLPSpec(hidden=(8,), value_hidden=()), (2,), has_value=True)
+    plain.load_state_dict(network.state_dict())
+    observation = torch.rand(3, 5)
+    output, expected = network(observation), plain(observation[:, [3, 0]])
+    assert torch.equal(output.dist_inputs, expected.dist_inputs)
+    assert torch.equal(output.value, expected.value)
+
+
+@pytest.mark.parametrize("inputs", [(0, 5), (1, 1)])
+def test_inputs_that_are_not_there_are_refused(inputs):
+    with pytest.raises(MismatchError, match="name different entries of the observation"):
+        build(MLPSpec(inputs=inputs), (5,))
