@@ -41,6 +41,7 @@ from cluster.run_directory import (
 from cluster.screen import Screen
 from cluster.sweep_command import commands as sweep_commands
 from cluster.task_config import refuse_tasks
+from cluster.version_writer import VersionWriter
 from common.credentials import refuse_credentials
 from common.errors import ConfigError, RunDirectoryError, StillhouseError, UserError
 from common.policies.policy import Policy, load_policy, save_policy
@@ -175,6 +176,10 @@ def teach(
     recipe: Recipe,
     out: Annotated[Path, typer.Option(help="The teacher's file (.safetensors).")],
     overrides: Overrides = None,
+    versions: Annotated[
+        str | None,
+        typer.Option(help="Folder or URI for every better policy of the training and its curve."),
+    ] = None,
 ) -> None:
     """Train the teacher of a recipe's [teach] table with RLlib, and save it."""
     config = load_recipe(recipe, overrides or [])
@@ -183,12 +188,13 @@ def teach(
     if out.suffix != ".safetensors":
         raise ConfigError(f"--out {out}: a policy file's name ends in .safetensors")
     check_writable(out)
+    writer = None if versions is None else VersionWriter(locate(versions))
     prepare(config, num_cpus=num_cpus_here(), num_gpus=num_gpus_here())
     from cluster.controller import train_teacher_for
 
     reporter = make_reporter(Console())
     with opened_backend(None, local=False):
-        teacher, _ = train_teacher_for(config, reporter)
+        teacher, _ = train_teacher_for(config, reporter, writer)
     save_policy(teacher, out)
     reporter.say(
         f"{out}: mean greedy return {teacher.spec.measured['mean_return']:.1f} over "
