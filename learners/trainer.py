@@ -59,7 +59,7 @@ class TrainerStats:
     lives: dict[Life, LifeCount] = field(default_factory=dict)
     """What this rank has received of each env runner's life."""
     teacher_version: int = 0
-    """Of the teacher that is learnt from."""
+    """Of the teacher that is learnt from; 0 where it never changes."""
     relabelled: int = 0
     """Rows labelled anew since the start, because an older teacher had labelled them."""
     unknown_labels: int = 0
@@ -227,7 +227,7 @@ class Trainer:
             step_s=self._step_s,
             metrics=dict(learner.metrics),
             lives=learner.lives(),
-            teacher_version=learner.teacher_version,
+            teacher_version=max(0, learner.teacher_version),
             relabelled=learner.relabelled,
             unknown_labels=learner.unknown_labels,
         )
