@@ -5,6 +5,7 @@ became of the one before.
 """
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,8 +35,8 @@ ONLINE = (
     "teacher.refresh={path = 'versions', interval_s = 0.05, num_episodes = 12}",
     "evaluation.num_episodes=20",
 )
-TAKEN = "of the teacher"
-"""With what ends the line that says that a version was taken."""
+TAKEN = re.compile(r": version (\d) of the teacher$")
+"""How the line ends that says that a version was taken."""
 
 
 class Trainer:
@@ -154,8 +155,8 @@ def assert_learnt_from_the_last(
     outcome: Outcome, control: Control, directory: RunDirectory, trainer: Trainer
 ) -> None:
     """The run took versions 1, 2, 3, and its student is as good as the third."""
-    taken = [line for line in trainer.said if line.endswith(TAKEN) or TAKEN in line]
-    assert [line.split("version ")[1][0] for line in taken] == ["1", "2", "3"], trainer.said
+    taken = [found[1] for line in trainer.said if (found := TAKEN.search(line))]
+    assert taken == ["1", "2", "3"], trainer.said
     metrics = metrics_of(directory)
     versions = [line["teacher/version"] for line in metrics]
     assert versions == sorted(versions)

@@ -31,9 +31,9 @@ def version(number: int) -> Policy:
     return new_policy(spec.model_copy(update=changes), seed=number)
 
 
-def prepared(folder: Path, *overrides: str) -> Preparation:
+def prepared(folder: Path, teacher: Policy, *overrides: str) -> Preparation:
     config = load_config(folder, REFRESH, *SMALL, *overrides)
-    return prepare(config, num_cpus=2, num_gpus=0, teacher=version(0))
+    return prepare(config, num_cpus=2, num_gpus=0, teacher=teacher)
 
 
 def assert_labelled_by(chunk: TrajectoryChunk, number: int) -> None:
@@ -49,7 +49,7 @@ def assert_labelled_by(chunk: TrajectoryChunk, number: int) -> None:
 def test_chunks_are_labelled_by_the_newest_teacher_and_say_so(
     placement: str, tmp_path: Path
 ) -> None:
-    preparation = prepared(tmp_path, f"actors.inference.placement={placement}")
+    preparation = prepared(tmp_path, version(0), f"actors.inference.placement={placement}")
     config, store = preparation.config, WeightStore()
     labeller = build_labeller(config, version(0)) if placement == "at_sampling" else None
     relabeller = build_relabeller(config, version(0), labeller)
@@ -101,8 +101,8 @@ class Going:
     """A session in this process, polled by its own loop: a few turns at a time."""
 
     def __init__(self, folder: Path, teacher: Policy, *overrides: str) -> None:
-        self.preparation = prepared(folder, "total_env_steps=1_000_000", *overrides)
-        session = LocalBackend().distil(self.preparation, teacher, folder / "checkpoints")
+        preparation = prepared(folder, teacher, "total_env_steps=1_000_000", *overrides)
+        session = LocalBackend().distil(preparation, teacher, folder / "checkpoints")
         assert isinstance(session, LocalSession)
         self.session = session
 
