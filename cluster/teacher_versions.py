@@ -125,8 +125,8 @@ def newest_taken(folder: Location, *, trust: bool) -> Policy | None:
 
 def _file_in(folder: Location, config: TeacherConfig, first: PolicySpec) -> str | None:
     """Return which of a folder's files the run's teacher is, or None where it is none of them."""
-    if (taken := first.provenance.get("version_file")) is not None:
-        return str(taken)
+    if first.teacher_version:
+        return str(first.provenance["version_file"])
     path = locate(config.path) if "://" in config.path or ":" not in config.path else None
     return path.name if path is not None and folder / path.name == path else None
 

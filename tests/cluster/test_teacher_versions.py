@@ -74,12 +74,18 @@ def test_only_versions_after_the_runs_teacher_count(tmp_path: Path) -> None:
 def test_a_run_goes_on_after_the_file_that_it_took_last(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.write("policy-2.safetensors", "policy-3.safetensors")
-    taken = SPEC.model_copy(update={"provenance": {"version_file": "policy-2.safetensors"}})
+    file = {"version_file": "policy-2.safetensors"}
+    taken = SPEC.model_copy(update={"provenance": file, "teacher_version": 1})
     assert folder.config.teacher is not None
     folder.incoming = IncomingVersions(folder.config.teacher, taken)
     assert folder.newest() == "policy-3.safetensors"
     folder.incoming.refuse("policy-3.safetensors")
     assert folder.newest() is None
+    # A recipe's own teacher may have been a version in another run, which says nothing here.
+    first = taken.model_copy(update={"teacher_version": 0})
+    folder.incoming = IncomingVersions(folder.config.teacher, first)
+    folder.incoming.refuse("policy-3.safetensors")
+    assert folder.newest() == "policy-2.safetensors"
 
 
 def test_a_policy_without_its_specification_is_not_there_yet(
