@@ -1,7 +1,8 @@
 """Teachers of rising return for CartPole: one small network while it learns to balance.
 
 It imitates the feedback teacher of `tests.cartpole` by gradient steps, and is copied each time that
-it plays as well as one of the returns asked for.
+it plays as well as one of the returns asked for. The last is the feedback teacher itself, which
+never fails, and whose network has another size.
 """
 
 from functools import lru_cache
@@ -15,16 +16,16 @@ from common.networks.mlp import MLPSpec
 from common.policies.policy import Policy, new_policy, policy_from_state
 from tests.cartpole import cartpole_teacher
 
-RETURNS = (15.0, 60.0, 150.0, 400.0)
-"""Mean greedy returns of the four; random play has 22."""
+RETURNS = (15.0, 60.0, 150.0)
+"""Mean greedy returns of those that learn; random play has 22, the last teacher 500."""
 
-MAX_STEPS = 1_000
+MAX_STEPS = 500
 STEPS_BETWEEN = 5
 
 
 @lru_cache(maxsize=1)
 def rising_teachers() -> tuple[Policy, ...]:
-    """Return a policy for each of `RETURNS`, in this order, each better than the one before."""
+    """Return four policies, each better than the one before."""
     spec = cartpole_teacher().spec.model_copy(
         update={"name": "learning", "network": MLPSpec(hidden=(32,))}
     )
@@ -44,7 +45,7 @@ def rising_teachers() -> tuple[Policy, ...]:
         if mean_return(learning, num_episodes=16) >= RETURNS[len(found)]:
             found.append(policy_from_state(spec, learning.network.state_dict(), source="learning"))
             if len(found) == len(RETURNS):
-                return tuple(found)
+                return *found, cartpole_teacher()
     raise AssertionError(f"only {len(found)} of {RETURNS} reached")
 
 
