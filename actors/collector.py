@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from actors.env_runner import EpisodeResult
+from actors.shared_inference import SharedInference
 from common.codec import EncodedChunk, encode
+from common.policies.policy import Policy
+from common.policies.refreshable import RefreshablePolicy
 from common.trajectory import TrajectoryChunk
 from common.weights import PolicyWeights
 
@@ -24,6 +27,8 @@ class CollectorStats:
     """Valid transitions collected."""
     chunks: int
     policy_version: int
+    teacher_version: int | None = None
+    """Of its process's copy of a teacher that is refreshed; None where it has none."""
     sample_s: float
     """Seconds spent stepping and labelling since the start."""
     wait_s: float
@@ -63,6 +68,8 @@ class Collector:
         insert: takes an encoded chunk; it may wait.
         runner_id: number of the runner.
         incarnation: how often it was started before.
+        teacher: this process's copy of a teacher that is refreshed; None where it has none.
+        pull_teacher: returns a teacher newer than a version, or None.
     """
 
     def __init__(
@@ -73,8 +80,12 @@ class Collector:
         insert: Callable[[EncodedChunk], object],
         runner_id: int,
         incarnation: int,
+        teacher: RefreshablePolicy | SharedInference | None = None,
+        pull_teacher: Callable[[int], Policy | None] = lambda version: None,
     ) -> None:
         self._runner = runner
+        self._teacher = teacher
+        self._pull_teacher = pull_teacher
         self._pull = pull
         self._insert = insert
         self._runner_id = runner_id
@@ -86,10 +97,13 @@ class Collector:
         self._waiting_since: float | None = None
 
     def run_once(self) -> None:
-        """Collect one chunk with the newest weights and hand it over."""
+        """Collect one chunk with the newest weights and teacher, and hand it over."""
         if (weights := self._pull(self._version)) is not None:
             self._runner.set_weights(weights)
             self._version = weights.version
+        teacher = self._teacher
+        if teacher is not None and (newer := self._pull_teacher(teacher.version)) is not None:
+            teacher.take(newer)
         started = time.monotonic()
         encoded = encode(self._runner.sample())
         sampled = time.monotonic()
@@ -119,6 +133,7 @@ class Collector:
             env_steps=self._runner.env_steps,
             chunks=self._chunks,
             policy_version=self._runner.policy_version,
+            teacher_version=None if self._teacher is None else self._teacher.version,
             sample_s=self._sample_s,
             wait_s=self._wait_s + waiting_s,
             episodes=tuple(self._runner.drain_episodes()),

@@ -25,9 +25,6 @@ ROWS_PER_QUESTION = 4
 MAX_UNANSWERED = 2
 """Questions of one env runner under way at most; a further one waits for the oldest answer."""
 
-TEACHER_VERSION = 0
-"""Of a teacher that does not change."""
-
 
 class ChunkLabels(NamedTuple):
     """What the teacher says of a chunk's rows."""
@@ -82,7 +79,8 @@ class LabelAtOnce:
 
     def finish(self) -> ChunkLabels:
         """Return the labels."""
-        return ChunkLabels(TEACHER_VERSION, self._labels.dist_inputs, self._labels.value)
+        labels = self._labels
+        return ChunkLabels(labels.version, labels.dist_inputs, labels.value)
 
 
 class LabelLater(LabelAtOnce):
@@ -134,7 +132,8 @@ class LabelLater(LabelAtOnce):
         for place, t in enumerate(rows):
             of_row = slice(place, None, len(rows))
             value = None if outputs.value is None else outputs.value[of_row]
-            self._labels.write(t, PolicyOutputs(outputs.dist_inputs[of_row], value))
+            said = PolicyOutputs(outputs.dist_inputs[of_row], value, outputs.version)
+            self._labels.write(t, said)
 
 
 class LeaveUnlabelled:

@@ -21,7 +21,9 @@ import numpy as np
 
 from common.policies.acting import ActingPolicy
 from common.policies.inference import Observations, PolicyOutputs
+from common.policies.policy import Policy
 from common.policies.question import PackedObservations, unpack
+from common.policies.refreshable import RefreshablePolicy
 from common.policies.spec import PolicySpec
 
 
@@ -61,6 +63,16 @@ class SharedInference:
         """What the teacher is."""
         return self._policy.spec
 
+    @property
+    def version(self) -> int:
+        """Of the teacher that answers now."""
+        return self.spec.teacher_version
+
+    def take(self, newer: Policy) -> bool:
+        """Go on with a newer version of a teacher that is refreshed; return whether it was."""
+        assert isinstance(self._policy, RefreshablePolicy), "this teacher never changes"
+        return self._policy.take(newer)
+
     def __call__(self, observations: Observations) -> PolicyOutputs:
         """Return the outputs for observations [B, *shape]."""
         return self.answer([observations])[0]
@@ -76,9 +88,11 @@ class SharedInference:
         values = [part.value for part in parts if part.value is not None]
         borders = np.cumsum([len(question) for question in questions])[:-1]
         answers = np.split(logits, borders)
+        version = min(part.version for part in parts)
         if not values:
-            return [PolicyOutputs(answer, None) for answer in answers]
-        return list(map(PolicyOutputs, answers, np.split(np.concatenate(values), borders)))
+            return [PolicyOutputs(answer, None, version) for answer in answers]
+        pairs = zip(answers, np.split(np.concatenate(values), borders), strict=True)
+        return [PolicyOutputs(answer, value, version) for answer, value in pairs]
 
     def answer_packed(self, questions: Sequence[PackedObservations]) -> list[PolicyOutputs]:
         """Return the outputs for questions that came from another process."""

@@ -9,6 +9,7 @@ from actors.dataset_runner import DatasetRunner
 from actors.env_runner import EnvRunner
 from actors.environments import make_environment
 from actors.evaluator import EvaluationResult, evaluate
+from actors.shared_inference import SharedInference
 from cluster.config import RunConfig
 from cluster.dataset_config import DatasetConfig
 from common.codec import EncodedChunk
@@ -17,6 +18,7 @@ from common.networks.inputs import Layout, Precision
 from common.policies.acting import ActingPolicy
 from common.policies.inference import CPU, InferencePolicy, Inputs
 from common.policies.policy import Policy
+from common.policies.refreshable import RefreshablePolicy
 from common.policies.spec import ActingSpec, DistKind
 from common.replay.rate_limiter import RateLimits
 from common.replay.shard import ReplayShard
@@ -26,6 +28,7 @@ from learners.feed import ChunkSource, Feed, ShardReader
 from learners.labeller import Labeller
 from learners.learner import Learner
 from learners.ranks import ALONE, Ranks
+from learners.relabeller import Relabeller
 from learners.saved_replay import SavedReplay, SavedShard
 from learners.trainer import Trainer
 
@@ -43,11 +46,13 @@ def build_collector(
     pull: Callable[[int], PolicyWeights | None],
     insert: Callable[[EncodedChunk], object],
     start_env_steps: int = 0,
+    pull_teacher: Callable[[int], Policy | None] = lambda version: None,
 ) -> Collector:
     """Build an env runner and its loop; from a dataset, what stands in its place.
 
     `start_env_steps` are the transitions that the run had when this session started: a resumed run
-    goes on with seeds that it has not used before.
+    goes on with seeds that it has not used before. `pull_teacher` is asked where the teacher is a
+    copy that is refreshed.
     """
     actors = config.actors
     if config.dataset is not None:
@@ -81,7 +86,16 @@ def build_collector(
         start_env_steps=start_env_steps,
         labels=actors.labels_chunks,
     )
-    return Collector(runner, pull=pull, insert=insert, runner_id=runner_id, incarnation=incarnation)
+    own = teacher if isinstance(teacher, RefreshablePolicy | SharedInference) else None
+    return Collector(
+        runner,
+        pull=pull,
+        insert=insert,
+        runner_id=runner_id,
+        incarnation=incarnation,
+        teacher=own if config.refresh is not None else None,
+        pull_teacher=pull_teacher,
+    )
 
 
 def build_dataset_runner(
@@ -174,10 +188,12 @@ def build_learner(
     teacher_dists: tuple[DistKind, ...],
     ranks: Ranks = ALONE,
     teacher: Policy | None = None,
+    relabeller: Relabeller | None = None,
 ) -> Learner:
     """Build the learner, or one of its ranks; it trains `student` in place.
 
-    The teacher must be given where the objective needs its features.
+    The teacher must be given where the objective needs its features, the relabeller where the
+    teacher is refreshed.
     """
     return Learner(
         student=student,
@@ -192,6 +208,7 @@ def build_learner(
         ranks=ranks,
         samples_per_insert=config.replay.samples_per_insert,
         teacher=teacher,
+        relabeller=relabeller,
     )
 
 
@@ -206,10 +223,12 @@ def build_trainer(
     ranks: Ranks = ALONE,
     replay: SavedReplay | None = None,
     teacher: Policy | None = None,
+    relabeller: Relabeller | None = None,
 ) -> Trainer:
-    """Build the learner, or one of its ranks, and its loop; for `teacher` see `build_learner`."""
+    """Build the learner, or one of its ranks, and its loop; for what it needs of the teacher see
+    `build_learner`."""
     return Trainer(
-        build_learner(config, student, teacher_dists, ranks, teacher),
+        build_learner(config, student, teacher_dists, ranks, teacher, relabeller),
         feed,
         publish=publish,
         config=config.learner,

@@ -52,6 +52,8 @@ class RunStatus(StrictModel):
     """Which resources are missing."""
     stands_still: str | None = None
     """Which stage does not move, and since when."""
+    teacher: str | None = None
+    """Which version of it is learnt from, where it is refreshed."""
     restarts: dict[str, int] = Field(default_factory=dict)
     """By role."""
     figures: dict[str, float] = Field(default_factory=dict)

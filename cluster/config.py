@@ -17,6 +17,7 @@ from actors.environments import EnvConfig
 from actors.placement import SharedPlacement
 from cluster.dataset_config import DatasetConfig, check_tables, with_dataset
 from cluster.objective_checks import check_memory, check_on_policy, check_over_time
+from cluster.refresh_config import RefreshConfig, check_refresh
 from cluster.task_config import OF_TASKS, TaskConfig, TeacherConfig, check_tasks, with_first_task
 from common.config import StrictModel, Tree, apply_overrides, read_toml, validate
 from common.credentials import refuse_credentials
@@ -110,6 +111,7 @@ class RunConfig(StrictModel):
     @model_validator(mode="after")
     def _tasks_are_kept_apart(self) -> "RunConfig":
         check_tasks(self)
+        check_refresh(self)
         return self
 
     @model_validator(mode="after")
@@ -216,9 +218,15 @@ class RunConfig(StrictModel):
         )
 
     @property
+    def refresh(self) -> RefreshConfig | None:
+        """Where newer versions of the teacher come from, where it changes during the run."""
+        return None if self.teacher is None else self.teacher.refresh
+
+    @property
     def learner_asks_teacher(self) -> bool:
         """Whether the teacher computes in the learner's processes."""
-        return not self.actors.labels_chunks or self.objective.needs_features
+        needs_labels = not self.actors.labels_chunks or self.refresh is not None
+        return needs_labels or self.objective.needs_features
 
     @property
     def samples_per_request(self) -> int:
@@ -273,6 +281,8 @@ def _with_absolute_paths(tree: Tree, base: Path) -> Tree:
         table = table | {"path": _absolute(table["path"], base)}
         if isinstance(members := table.get("members"), list):
             table["members"] = [_absolute(path, base) for path in members]
+        if isinstance(refresh := table.get("refresh"), dict) and "path" in refresh:
+            table["refresh"] = refresh | {"path": _absolute(refresh["path"], base)}
         tree = tree | {key: table}
     return tree
 

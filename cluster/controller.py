@@ -11,7 +11,7 @@ is on none of them. It decides when a run ends, and it writes down what happened
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cluster.board import Wanted
@@ -30,6 +30,7 @@ from cluster.scoring import Verdict
 from cluster.session import Backend, Session, Snapshot
 from cluster.spool import Spool
 from cluster.task_scores import TaskScores
+from cluster.teacher_refresh import TeacherRefresh
 from cluster.teaching import train_teacher_for
 from cluster.telemetry import Metrics
 from common.errors import RunFailedError
@@ -82,6 +83,7 @@ class Controller:
         self._control = control
         self._told = Wanted()
         self._delivery = Delivery()
+        self._refresh: TeacherRefresh | None = None
 
     def run(self) -> Outcome:
         """Do all phases.
@@ -111,6 +113,8 @@ class Controller:
             self._preparation, self._directory, self._backend, teacher, self._reporter
         )
         student = self._distil(teacher, groundwork)
+        if self._refresh is not None:  # the last version has to play, and is what counts
+            teacher, groundwork = self._refresh.teacher, replace(groundwork, teacher=None)
         if student is None:
             self._check_delivery()
             self._control.report(phase="stopped")
@@ -145,10 +149,12 @@ class Controller:
             self._control.report(phase="distilling")
             self._reporter.say("starting env runners, replay and learner")
             session = self._backend.distil(preparation, teacher, self._directory.checkpoints)
+            self._refresh = self._refreshed(teacher, groundwork)
             started = time.monotonic()
             try:
                 while not (stopped := interrupt.requested or self._control.wanted.stop):
                     self._steer(session)
+                    self._refresh_teacher(session, monitor)
                     snapshot = session.poll()
                     metrics = monitor.take(snapshot)
                     self._tell_share(session, metrics)
@@ -177,6 +183,29 @@ class Controller:
             self._reporter.say("pausing" if wanted.paused else "going on")
             session.pause(wanted.paused)
         self._told = wanted
+
+    def _refreshed(self, teacher: Policy, groundwork: Groundwork) -> TeacherRefresh | None:
+        """Return what refreshes the teacher, where the recipe asks for it."""
+        if self._config.refresh is None:
+            return None
+        assert groundwork.teacher_return is not None
+        refresh = TeacherRefresh(
+            groundwork.config,
+            teacher,
+            groundwork.teacher_return,
+            backend=self._backend,
+            folder=self._directory.teachers,
+            say=self._reporter.say,
+        )
+        self._control.report(teacher=refresh.description)
+        return refresh
+
+    def _refresh_teacher(self, session: Session, monitor: Monitor) -> None:
+        """Let all go on with a newer version of the teacher, where there is one."""
+        if self._refresh is not None and (newer := self._refresh.poll()) is not None:
+            session.take_teacher(newer)
+            monitor.take_teacher(self._refresh.mean_return)
+            self._control.report(teacher=self._refresh.description)
 
     def _tell_share(self, session: Session, metrics: Metrics) -> None:
         share = metrics.get("student/share_of_teacher")
@@ -226,6 +255,8 @@ class Controller:
             baselines=[(part.random, part.teacher) for part in groundwork.parts],
         )
         evaluation = scores.as_json()
+        if self._refresh is not None:
+            evaluation["teacher_version"] = teacher.spec.teacher_version
         exported: dict[Location, ExportCheck] = {}
         with self._delivery.attempt():
             exported = self._export(student, scores, evaluation)

@@ -22,7 +22,7 @@ from cluster.assembly import (
 from cluster.compute import resolve_compute
 from cluster.config import RunConfig
 from cluster.local_recording import LocalRecording
-from cluster.placement import build_acting_teacher, build_labeller
+from cluster.placement import build_acting_teacher, build_labeller, build_relabeller
 from cluster.prepare import Preparation
 from cluster.recording import Recording, RecordingJob
 from cluster.scaling import check_num_env_runners
@@ -85,6 +85,7 @@ class LocalBackend:
             checkpoints=checkpoints,
             replay=build_saved_replay(config, list(shards), labeller),
             teacher=teacher,
+            relabeller=build_relabeller(config, teacher, labeller),
         )
         tasks = [
             (part.config, build_acting_teacher(part.config, own))
@@ -102,9 +103,10 @@ class LocalBackend:
                 pull=store.pull_if_newer,
                 insert=shards[life.runner % len(shards)].insert,
                 start_env_steps=trainer.stats().env_steps,
+                pull_teacher=store.teacher_if_newer,
             )
 
-        return LocalSession(config, start, shards, trainer, trained)
+        return LocalSession(config, start, shards, trainer, trained, store)
 
     def record(self, job: RecordingJob) -> Recording:
         """Build the env runners here."""
@@ -127,6 +129,7 @@ class LocalSession:
         shards: the replay shards.
         trainer: the learner and its loop.
         student: what it trains.
+        store: where the env runners have newer teachers from.
     """
 
     def __init__(
@@ -136,8 +139,10 @@ class LocalSession:
         shards: list[ReplayShard],
         trainer: Trainer,
         student: Policy,
+        store: WeightStore,
     ) -> None:
         self.student = student
+        self._store = store
         self._config = config
         self._start = start
         self._shards = shards
@@ -165,6 +170,11 @@ class LocalSession:
     def tell_share_of_teacher(self, share: float) -> None:
         """Tell the learner."""
         self._trainer.share_of_teacher = share
+
+    def take_teacher(self, teacher: Policy) -> None:
+        """Tell the learner, and the env runners by the weight store."""
+        self._trainer.take_teacher(teacher)
+        self._store.publish_teacher(teacher)
 
     @property
     def unsaved(self) -> str | None:

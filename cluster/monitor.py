@@ -59,6 +59,10 @@ class Monitor:
         """The stage that stands still and for how long, or None where all move."""
         return self._watchdog.standstill
 
+    def take_teacher(self, mean_return: float) -> None:
+        """Compare the student with a newer version of the teacher from now on."""
+        self._telemetry.take_teacher(mean_return)
+
     def take(self, snapshot: Snapshot) -> Metrics:
         """Write down, export and judge a snapshot; return its figures."""
         self._log.policy_version = snapshot.trainer.policy_version

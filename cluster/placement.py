@@ -6,6 +6,9 @@
 | `shared`      | an actor; in one process the only | the env runner        |
 |               | copy, called directly             |                       |
 | `at_sampling` | its own copy, for acting only     | the learner's readers |
+
+Where a run refreshes its teacher, each of them is a `RefreshablePolicy`, and the learner has one in
+every placement, for labels that are stale.
 """
 
 import torch
@@ -14,15 +17,18 @@ from actors.placement import AtSamplingPlacement, SharedPlacement
 from actors.shared_inference import QuestionGatherer, SharedInference
 from cluster.assembly import build_inference
 from cluster.config import RunConfig
-from common.policies.acting import ActingPolicy
 from common.policies.inference import CPU, InferencePolicy
 from common.policies.policy import Policy
+from common.policies.refreshable import RefreshablePolicy
 from learners.labeller import Labeller
+from learners.relabeller import Relabeller
 
 CUDA = torch.device("cuda")
 
 
-def build_acting_teacher(config: RunConfig, teacher: Policy) -> ActingPolicy:
+def build_acting_teacher(
+    config: RunConfig, teacher: Policy
+) -> InferencePolicy | RefreshablePolicy | SharedInference:
     """Build the teacher that the env runners of this process ask, together or each its own."""
     if isinstance(config.actors.inference, SharedPlacement):
         return build_shared_teacher(config, teacher)
@@ -56,11 +62,40 @@ def build_labeller(config: RunConfig, teacher: Policy) -> Labeller:
     """Build what labels chunks on the learner's device."""
     at_sampling = config.actors.inference
     assert isinstance(at_sampling, AtSamplingPlacement)
-    device = CUDA if config.learner.num_gpus > 0 else CPU
     return Labeller(
-        _inference(config, teacher, device), micro_batch_size=at_sampling.micro_batch_size
+        _inference(config, teacher, _learners_device(config)),
+        micro_batch_size=at_sampling.micro_batch_size,
     )
 
 
-def _inference(config: RunConfig, teacher: Policy, device: torch.device) -> InferencePolicy:
-    return build_inference(config, teacher, device=device, refine_below=config.actors.refine_below)
+def build_relabeller(
+    config: RunConfig, teacher: Policy, labeller: Labeller | None
+) -> Relabeller | None:
+    """Build what labels stale rows anew, on the learner's device; None where nothing goes stale.
+
+    Args:
+        config: the recipe.
+        teacher: the version to start with.
+        labeller: what labels chunks there; both go on with the same versions then.
+    """
+    if config.refresh is None:
+        return None
+    own = _inference(config, teacher, _learners_device(config))
+    present = own if labeller is None else labeller.teacher
+    assert isinstance(present, RefreshablePolicy)
+    return Relabeller(present)
+
+
+def _learners_device(config: RunConfig) -> torch.device:
+    return CUDA if config.learner.num_gpus > 0 else CPU
+
+
+def _inference(
+    config: RunConfig, teacher: Policy, device: torch.device
+) -> InferencePolicy | RefreshablePolicy:
+    def build(policy: Policy) -> InferencePolicy:
+        return build_inference(
+            config, policy, device=device, refine_below=config.actors.refine_below
+        )
+
+    return build(teacher) if config.refresh is None else RefreshablePolicy(teacher, build)

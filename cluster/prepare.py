@@ -184,7 +184,9 @@ def _load(given: TeacherConfig) -> Policy:
         load_teacher(path, format=given.format, trust=given.trust)
         for path in (given.path, *given.members)
     ]
-    return combined(teachers, given.combine) if given.members else teachers[0]
+    teacher = combined(teachers, given.combine) if given.members else teachers[0]
+    # It may have been a later version in another run.
+    return Policy(teacher.spec.model_copy(update={"teacher_version": 0}), teacher.network)
 
 
 def _untrained_teacher(config: RunConfig) -> Policy:

@@ -103,6 +103,8 @@ def describe(metrics: Metrics, *, total_env_steps: int) -> str:
         parts.append(f"loss {kl:.4f}")
     if (share := metrics.get("student/share_of_teacher")) is not None:
         parts.append(f"share of the teacher {100 * share:.0f} %")
+    if version := metrics.get("teacher/version", 0.0):
+        parts.append(f"version {version:.0f} of the teacher")
     learner, runners = metrics.get("learner/wait_share", 0.0), metrics.get("actor/wait_share", 0.0)
     parts.append(f"waiting: learner {100 * learner:.0f} %, env runners {100 * runners:.0f} %")
     if restarts := metrics.get("cluster/restarts"):

@@ -44,7 +44,7 @@ from cluster.shared_teacher import SharedInferenceActor, SharedTeacher
 from common.codec import EncodedChunk
 from common.errors import StorageError
 from common.policies.inference import Observations
-from common.policies.policy import policy_from_bytes
+from common.policies.policy import Policy, policy_from_bytes
 from common.replay.rate_limiter import RateLimits
 from common.replay.shard import ReplaySample, ShardStats
 from common.storage import Location, Written
@@ -75,11 +75,16 @@ SAMPLE_TIMEOUT_S = 5.0
 
 
 class WeightStoreActor:
-    """Holds the newest weights in the object store, put there once a version."""
+    """Holds the newest weights in the object store, put there once a version.
+
+    And, where a run refreshes its teacher, a reference to the newest version of it.
+    """
 
     def __init__(self) -> None:
         self._store = WeightStore()
         self._ref: Reference | None = None
+        self._teacher_version = 0
+        self._teacher: list[Reference] = []
 
     def publish(self, weights: PolicyWeights) -> None:
         """Keep newer weights; where there is no room for them, the former ones stay."""
@@ -90,6 +95,15 @@ class WeightStoreActor:
     def pull_if_newer(self, version: int) -> list[Any]:
         """Return [a reference to newer weights], or []."""
         return [self._ref] if self._store.version > version else []
+
+    def publish_teacher(self, version: int, teacher: list[Reference]) -> None:
+        """Keep [a reference to a newer version of the teacher]; a second time changes nothing."""
+        if version > self._teacher_version:
+            self._teacher_version, self._teacher = version, teacher
+
+    def teacher_if_newer(self, version: int) -> list[Reference]:
+        """Return [a reference to a newer version of the teacher], or []."""
+        return self._teacher if self._teacher_version > version else []
 
 
 class ReplayShardActor:
@@ -199,6 +213,7 @@ class EnvRunnerActor:
             pull=self._pull,
             insert=self._insert,
             start_env_steps=start_env_steps,
+            pull_teacher=self._pull_teacher,
         )
 
     def run(self) -> CollectorStats:
@@ -240,6 +255,16 @@ class EnvRunnerActor:
         except ObjectLostError:  # the store died with them; the next version comes soon
             return None
         return weights
+
+    def _pull_teacher(self, version: int) -> Policy | None:
+        references = ray.get(self._store.teacher_if_newer.remote(version))
+        if not references:
+            return None
+        try:
+            teacher: PolicyBytes = ray.get(references[0])
+        except ObjectLostError:  # it comes again
+            return None
+        return policy_from_bytes(*teacher)
 
     def _insert(self, chunk: EncodedChunk) -> None:
         while len(self._in_flight) >= MAX_IN_FLIGHT and not self._stop.is_set():

@@ -44,14 +44,17 @@ class RayBackend:
     def evaluate(self, config: RunConfig, job: EvaluationJob) -> EvaluationResult:
         """Share the episodes among tasks."""
         recipe = config.model_dump_json()
-        workers = min(config.evaluation.num_workers, job.num_episodes)
+        workers, play = min(config.evaluation.num_workers, job.num_episodes), RAY_PLAY
         wait_s = config.supervision.wait_for_resources_s
-        wait_for_room("an evaluation", 1.0, 0.0, timeout_s=wait_s)
+        if job.beside_run:
+            workers, play = 1, RAY_PLAY.options(num_cpus=0)
+        else:
+            wait_for_room("an evaluation", 1.0, 0.0, timeout_s=wait_s)
         policy = None if job.policy is None else policy_to_bytes(job.policy)
         reference = None if job.reference is None else policy_to_bytes(job.reference)
         base, extra = divmod(job.num_episodes, workers)
         shares = [
-            RAY_PLAY.remote(
+            play.remote(
                 recipe,
                 policy,
                 reference,

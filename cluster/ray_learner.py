@@ -138,6 +138,17 @@ class RayLearner:
         if self._running and any(pulse.silent_s > silence_s for pulse in self.pulses):
             self._restart(GetTimeoutError(f"it did not answer for {silence_s:g} s"))
 
+    def take_teacher(self, teacher: Reference) -> None:
+        """Hand over a newer version of the teacher and wait, within limits, until it is there.
+
+        A rank that is started again meanwhile has it from the start.
+
+        Args:
+            teacher: Ray's reference to the teacher's bytes.
+        """
+        told = [actor.take_teacher.remote(teacher) for actor in self._actors]
+        ray.wait(told, num_returns=len(told), timeout=ANSWER_TIMEOUT_S)
+
     def stop(self) -> list[Reference]:
         """Ask every rank to stop: the first one that hears it stops all."""
         return [actor.stop.remote() for actor in self._actors]

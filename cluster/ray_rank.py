@@ -15,7 +15,7 @@ from cluster.actor_logs import hand_over_logs
 from cluster.assembly import build_readers, build_saved_replay, build_trainer
 from cluster.config import RunConfig
 from cluster.object_store import RETRY_S, is_full
-from cluster.placement import build_labeller
+from cluster.placement import build_labeller, build_relabeller
 from cluster.ray_actors import Handle, PolicyBytes, remote
 from cluster.ray_errors import own_error
 from common.errors import StorageError
@@ -28,6 +28,7 @@ from common.weights import PolicyWeights
 from learners.feed import PrefetchFeed
 from learners.labeller import Labeller
 from learners.ranks import ALONE, GLOO, NCCL, Address, Ranks, join, open_meeting
+from learners.relabeller import Relabeller
 from learners.trainer import Trainer, TrainerStats
 
 logger = logging.getLogger(__name__)
@@ -94,6 +95,10 @@ class LearnerActor:
         """Take what the student reaches of its teacher's return, once `run` has started."""
         self._trainer.result().share_of_teacher = share
 
+    def take_teacher(self, teacher: PolicyBytes) -> None:
+        """Learn from a newer version of the teacher, once `run` has started."""
+        self._trainer.result().take_teacher(policy_from_bytes(*teacher))
+
     def stats(self) -> TrainerStats:
         """Return the counters, once `run` has started."""
         stats = self._trainer.result().stats()
@@ -131,8 +136,11 @@ class LearnerActor:
         # A teacher comes along where the learner asks it, for labels or for features.
         teacher = None if self._teacher is None else policy_from_bytes(*self._teacher)
         labeller: Labeller | None = None
-        if teacher is not None and not config.actors.labels_chunks:
-            labeller = build_labeller(config, teacher)
+        relabeller: Relabeller | None = None
+        if teacher is not None:
+            if not config.actors.labels_chunks:
+                labeller = build_labeller(config, teacher)
+            relabeller = build_relabeller(config, teacher, labeller)
         return build_trainer(
             config,
             student=self._student,
@@ -145,6 +153,7 @@ class LearnerActor:
             ranks=ranks,
             replay=build_saved_replay(config, list(self._shards), labeller),
             teacher=teacher,
+            relabeller=relabeller,
         )
 
 

@@ -17,9 +17,10 @@ import ray
 
 from cluster.accounting import account, first_incarnation
 from cluster.log_collector import LogCollector
+from cluster.object_store import when_room
 from cluster.prepare import Preparation
 from cluster.pulse import collect
-from cluster.ray_actors import RAY_ENV_RUNNER, RAY_REPLAY_SHARD, RAY_WEIGHT_STORE, Handle
+from cluster.ray_actors import RAY_ENV_RUNNER, RAY_REPLAY_SHARD, RAY_WEIGHT_STORE, Handle, Reference
 from cluster.ray_env_runners import EnvRunners
 from cluster.ray_head import AWAY, head_is_away
 from cluster.ray_learner import START_TIMEOUT_S, RayLearner
@@ -52,9 +53,9 @@ class RaySession:
         self._student_bytes = policy_to_bytes(preparation.new_student(teacher))
         self._teacher_dists = preparation.teacher_dists(teacher)
         teachers = [ray.put(policy_to_bytes(own)) for own in preparation.teachers(teacher)]
-        self._teacher_ref = teachers[0]
         recipes = [part.config.model_dump_json() for part in preparation.tasks]
-        self._tasks = list(zip(recipes, teachers, strict=True))
+        self._recipes, self._teachers = recipes, teachers
+        self._teacher_version = teacher.spec.teacher_version
         self._reservation = Reservation(config)
         self._reservation.wait()
         try:
@@ -68,7 +69,7 @@ class RaySession:
     def _start(self) -> None:
         config = self._config
         self._shared_teachers = SharedTeachers(
-            config, self._teacher_spec, self._teacher_ref, place=self._reservation.of_inference
+            config, self._teacher_spec, self._teachers[0], place=self._reservation.of_inference
         )
         self._logs = LogCollector()
         self._store = RAY_WEIGHT_STORE.remote()
@@ -113,6 +114,22 @@ class RaySession:
         """Tell rank 0, from which the others have it."""
         self._learner.actors[0].take_share_of_teacher.remote(share)
 
+    def take_teacher(self, teacher: Policy) -> None:
+        """Tell the learner and wait for it, then shared inference; env runners ask the store.
+
+        What is started again from now on starts with it.
+        """
+        content = policy_to_bytes(teacher)
+        reference: Reference = when_room(lambda: ray.put(content))
+        self._teachers = [reference]
+        self._teacher_version = teacher.spec.teacher_version
+        self._learner.take_teacher(reference)
+        self._shared_teachers.take(reference)
+        self._publish_teacher()
+
+    def _publish_teacher(self) -> None:
+        self._store.publish_teacher.remote(self._teacher_version, self._teachers)
+
     @property
     def unsaved(self) -> str | None:
         """Why the last checkpoint could not be written."""
@@ -131,6 +148,9 @@ class RaySession:
         learner, runners, shards = self._learner, self._runners, self._shards
         collect([*learner.pulses, *runners.pulses, *shards.pulses], REPORTS_WITHIN_S)
         collectors = runners.reports()
+        versions = [report.teacher_version for report in collectors]
+        if any(version is not None and version < self._teacher_version for version in versions):
+            self._publish_teacher()  # the store may have died and forgotten it
         self._logs.poll()
         learner.look()
         shards.look()
@@ -240,7 +260,7 @@ class RaySession:
             self._recipe,
             self._student_bytes,
             self._teacher_dists,
-            teacher=self._teacher_ref if self._config.learner_asks_teacher else None,
+            teacher=self._teachers[0] if self._config.learner_asks_teacher else None,
             rank=rank,
             store=self._store,
             logs=self._logs.name,
@@ -250,13 +270,13 @@ class RaySession:
 
     def _start_runner(self, life: Life, paused: bool) -> Handle:
         index, shards = life.runner, self._shards.actors
-        recipe, teacher = self._tasks[index % len(self._tasks)]
+        task = index % len(self._teachers)
         return RAY_ENV_RUNNER.options(
             num_cpus=self._config.actors.num_cpus_per_runner,
             scheduling_strategy=self._reservation.of_runner(index),
         ).remote(
-            recipe,
-            self._shared_teachers.of_runner(index) or teacher,
+            self._recipes[task],
+            self._shared_teachers.of_runner(index) or self._teachers[task],
             self._student_bytes,
             runner_id=index,
             incarnation=life.incarnation,

@@ -37,6 +37,10 @@ def recording_config(config: RunConfig) -> RunConfig:
     """
     if config.dataset is not None:
         raise ConfigError("the recipe has a [dataset]; record from one with [teacher] or [teach]")
+    if config.refresh is not None:
+        raise ConfigError(
+            "teacher.refresh: a recording has the labels of one teacher; leave the table out"
+        )
     behavior = config.behavior
     if behavior.teacher_share(0.0) < 1.0:
         raise ConfigError(

@@ -167,6 +167,8 @@ def _remarks(entry: Entry) -> Iterator[str]:
         yield status.detail
     if status.ended:
         return
+    if status.teacher is not None:
+        yield status.teacher
     if status.waiting_for is not None:
         yield status.waiting_for
     if status.stands_still is not None:

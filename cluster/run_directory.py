@@ -3,8 +3,8 @@
 `recipe.toml`, `metrics.jsonl`, `log.jsonl`, TensorBoard events, `checkpoints/`,
 `student.safetensors` with its specification, `student.onnx`, `evaluation.json`; `groundwork.json`,
 for the next start of the same run; `teacher.safetensors` where the run trained it or took it along
-to a cluster. Of several tasks each has its own `groundwork.json` and `student.onnx`, in
-`tasks/NAME/`.
+to a cluster, `teachers/` with the newer versions of one that is refreshed. Of several tasks each
+has its own `groundwork.json` and `student.onnx`, in `tasks/NAME/`.
 
 It is named by a local path or by a URI that pyarrow's filesystems know. What is written whole is
 written there; metrics, log and events grow, and go through `cluster.spool`.
@@ -19,6 +19,7 @@ from typing import Any
 import tomli_w
 
 from cluster.config import RunConfig, load_recipe
+from cluster.teacher_versions import newest_taken
 from common.errors import ConfigError, RunDirectoryError
 from common.policies.policy import Policy, load_policy
 from common.storage import Location, Named, locate
@@ -70,6 +71,11 @@ class RunDirectory:
     def teacher(self) -> Location:
         """The teacher, where the run trained it or took it along to a cluster."""
         return self.path / "teacher.safetensors"
+
+    @property
+    def teachers(self) -> Location:
+        """Folder of the versions of a teacher that is refreshed, from the second."""
+        return self.path / "teachers"
 
     @property
     def student(self) -> Location:
@@ -155,11 +161,17 @@ def open_run_directory(path: Named, overrides: list[str]) -> tuple[RunDirectory,
 
 
 def kept_teacher(directory: RunDirectory, config: RunConfig) -> Policy | None:
-    """Return the teacher that lies in the run directory, or None where the recipe's is another."""
+    """Return the teacher that lies in the run directory, or None where the recipe's is another.
+
+    Of one that is refreshed, the newest version.
+    """
+    trust = config.teacher is not None and config.teacher.trust
+    newest = None if config.refresh is None else newest_taken(directory.teachers, trust=trust)
+    if newest is not None:
+        return newest
     named = None if config.teacher is None else locate(config.teacher.path)
     if named not in (None, directory.teacher) or not directory.teacher.exists():
         return None
-    trust = config.teacher is not None and config.teacher.trust
     return load_policy(directory.teacher, trust=trust)
 
 

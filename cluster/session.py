@@ -79,6 +79,12 @@ class Session(Protocol):
         A learner that starts again is only told with the next call.
         """
 
+    def take_teacher(self, teacher: Policy) -> None:
+        """Go on with a newer version of the teacher: learner first, then all others.
+
+        Whoever labels with it later than the learner has it labels nothing that is unknown there.
+        """
+
     @property
     def unsaved(self) -> str | None:
         """After `finish`: why the last checkpoint could not be written, or None where it was."""
@@ -100,6 +106,9 @@ class EvaluationJob:
     num_episodes: int
     seed: int
     num_observations: int = 0
+    beside_run: bool = False
+    """Whether a run goes on meanwhile, which has reserved what there is: nothing is reserved for
+    these episodes then, and one process plays them."""
 
 
 class Backend(Protocol):

@@ -39,11 +39,14 @@ class SharedInferenceActor:
         self._ready = asyncio.Event()
 
     async def load(self, teacher: tuple[str, bytes]) -> None:
-        """Take the teacher as `policy_to_bytes` gives it; a second one is not taken."""
+        """Take the teacher as `policy_to_bytes` gives it; later ones only where it is refreshed."""
+        policy = policy_from_bytes(*teacher)
         if not self._ready.is_set():
-            self._teacher = build_shared_teacher(self._config, policy_from_bytes(*teacher))
+            self._teacher = build_shared_teacher(self._config, policy)
             self._gatherer = build_gatherer(self._config, self._teacher)
             self._ready.set()
+        elif self._config.refresh is not None:
+            self._teacher.take(policy)
 
     async def answer(self, question: PackedObservations) -> PolicyOutputs:
         """Answer together with what others ask at the same time."""

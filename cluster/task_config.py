@@ -10,6 +10,7 @@ from pydantic import Field
 
 from actors.environments import EnvConfig
 from actors.placement import AtSamplingPlacement, SharedPlacement
+from cluster.refresh_config import RefreshConfig
 from common.config import StrictModel
 from common.errors import ConfigError
 from common.networks.ensemble import Combine
@@ -48,6 +49,8 @@ class TeacherConfig(StrictModel):
     """How they become one: the mean of their probabilities or Q-values, or the product."""
     acting: ActingSpec | None = None
     """How the teacher acts, where the file's own answer should not hold."""
+    refresh: RefreshConfig | None = None
+    """Where newer versions of it come from while the run goes on."""
 
 
 class TaskConfig(StrictModel):

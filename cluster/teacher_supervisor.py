@@ -29,7 +29,8 @@ class SharedTeachers:
     Args:
         config: the recipe.
         spec: the teacher's.
-        teacher: Ray's reference to the teacher's bytes; it is kept for every new life.
+        teacher: Ray's reference to the teacher's bytes; it is kept for every new life, until `take`
+            gives a newer one.
         place: returns Ray's scheduling strategy for an actor by its number.
     """
 
@@ -104,6 +105,13 @@ class SharedTeachers:
             if not stats.ready:
                 self._load(index)
         return tuple(self._stats.values())
+
+    def take(self, teacher: Reference) -> None:
+        """Hand a newer version of the teacher to every actor, and to every new life from now on."""
+        self._teacher = teacher
+        for index, stats in self._stats.items():
+            if stats.ready:
+                self._loads[index] = self._actors[index].load.remote(teacher)
 
     def kill(self) -> None:
         """End the actors; whoever asks them must have ended before."""

@@ -4,13 +4,21 @@ from actors.environments.gymnasium_env import GymnasiumConfig
 from cluster.config import RunConfig
 from cluster.interrupt import deferred_interrupt
 from cluster.progress import Reporter
+from cluster.version_writer import VersionWriter
 from common.policies.policy import Policy
 
 
-def train_teacher_for(config: RunConfig, reporter: Reporter) -> tuple[Policy, bool]:
+def train_teacher_for(
+    config: RunConfig, reporter: Reporter, versions: VersionWriter | None = None
+) -> tuple[Policy, bool]:
     """Train the teacher that the recipe's `[teach]` describes.
 
     The first Ctrl-C ends the training with the best teacher so far.
+
+    Args:
+        config: the recipe.
+        reporter: where progress goes.
+        versions: writes every better policy of the training, for runs that learn meanwhile.
 
     Returns:
         The teacher, and whether the training was ended by Ctrl-C.
@@ -40,6 +48,7 @@ def train_teacher_for(config: RunConfig, reporter: Reporter) -> tuple[Policy, bo
                 name=f"{config.name}-teacher",
                 on_progress=on_progress,
                 should_stop=lambda: interrupt.requested,
+                on_evaluation=(lambda evaluation: None) if versions is None else versions.take,
             )
             return teacher, interrupt.requested
         finally:

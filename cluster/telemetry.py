@@ -71,6 +71,12 @@ class Telemetry:
         self._history: deque[tuple[float, Snapshot]] = deque()
         self._returns = [deque[float](maxlen=RECENT_EPISODES) for _ in self._tasks]
 
+    def take_teacher(self, mean_return: float) -> None:
+        """Compare with a newer version of the teacher from now on."""
+        (task,) = self._tasks
+        self._tasks = (task._replace(teacher=mean_return),)
+        self._baseline["teacher/return"] = mean_return
+
     def record(self, snapshot: Snapshot, *, standstill_s: float = 0.0) -> Metrics:
         """Name the snapshot's figures, write them and return them.
 
@@ -109,6 +115,9 @@ class Telemetry:
             "learner/skipped_steps": trainer.skipped_steps,
             "learner/window_transitions": trainer.window_size,
             "learner/policy_version": trainer.policy_version,
+            "teacher/version": trainer.teacher_version,
+            "replay/relabelled": trainer.relabelled,
+            "replay/unknown_labels": trainer.unknown_labels,
             "replay/inserted": sum(shard.inserted for shard in shards),
             "replay/sampled": sum(shard.sampled for shard in shards),
             "replay/transitions": sum(shard.transitions for shard in shards),

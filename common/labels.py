@@ -32,9 +32,17 @@ class LabelArrays:
         (a Q-value's level matters, and float16 would round one of 100 to steps of 0.06)."""
         self.value = np.zeros(shape, np.float32) if teacher.has_value else None
         """[*shape] where the teacher has a value head."""
+        self._versions: set[int] = set()
+
+    @property
+    def version(self) -> int:
+        """Of the teacher that said what was written; the oldest, where a newer one took over in
+        between, so that the whole counts as stale."""
+        return min(self._versions, default=0)
 
     def write(self, where: int | npt.NDArray[np.intp], outputs: PolicyOutputs) -> None:
         """Write the teacher's outputs for the rows at `where` of the first axis."""
+        self._versions.add(outputs.version)
         labels = outputs.dist_inputs
         if self._shift:
             labels = np.maximum(labels - labels.max(-1, keepdims=True), LOWEST_LOGIT)

@@ -1,4 +1,5 @@
-"""The student's weights on their way from the learner to the env runners."""
+"""The student's weights on their way from the learner to the env runners, and newer versions of the
+teacher, which go the same way where a run refreshes it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+
+from common.policies.policy import Policy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -41,10 +44,11 @@ def weights_of(
 
 
 class WeightStore:
-    """Holds the newest weights; a version that is not newer is refused."""
+    """Holds the newest weights and the newest teacher; a version that is not newer is refused."""
 
     def __init__(self) -> None:
         self._newest: PolicyWeights | None = None
+        self._teacher: Policy | None = None
 
     @property
     def version(self) -> int:
@@ -61,3 +65,16 @@ class WeightStore:
     def pull_if_newer(self, version: int) -> PolicyWeights | None:
         """Return the newest weights if their version is above `version`."""
         return self._newest if self.version > version else None
+
+    def publish_teacher(self, teacher: Policy) -> bool:
+        """Keep a version of the teacher if it is newer; return whether it was."""
+        former = self._teacher
+        if former is not None and teacher.spec.teacher_version <= former.spec.teacher_version:
+            return False
+        self._teacher = teacher
+        return True
+
+    def teacher_if_newer(self, version: int) -> Policy | None:
+        """Return the newest teacher that was published if its version is above `version`."""
+        teacher = self._teacher
+        return teacher if teacher is not None and teacher.spec.teacher_version > version else None

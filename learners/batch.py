@@ -47,6 +47,8 @@ class DistillBatch:
     teacher_dist_inputs: torch.Tensor  # [B, A] float32, of the kind that teacher_dist says
     teacher_dist: DistKind
     teacher_value: torch.Tensor | None  # [B] float32
+    teacher_version: torch.Tensor | None = None
+    """[B] int32 version of the teacher that each row's labels are of, where a run refreshes it."""
     weights: torch.Tensor | None = None
     """[B] float32 factors of the samples' losses (importance weights), or None where all are 1."""
     target_dist_inputs: torch.Tensor | None = None

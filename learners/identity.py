@@ -36,3 +36,17 @@ def check_same_identity(own: Mapping[str, str], former: Mapping[str, str]) -> No
                 f"{key} = {value}, but the run's checkpoint was made with {found}; go on with "
                 f"that, or start a new run"
             )
+
+
+def check_teacher_version(own: int, former: int) -> None:
+    """Refuse a checkpoint that learnt from a newer version of the teacher than there is here.
+
+    Raises:
+        ConfigError: it did.
+    """
+    if own < former:
+        raise ConfigError(
+            f"teacher.refresh: the run's checkpoint was made with version {former} of the teacher, "
+            f"and the newest whole one in the run directory is version {own}; put its files back "
+            f"into the directory's teachers folder, or start a new run"
+        )

@@ -2,7 +2,8 @@
 
 It stands where chunks are decoded, before the window, so that the window and everything after it
 see the same chunk whoever labelled it. A teacher that changes labels every chunk as it is when the
-learner takes the chunk in; a learner that starts again labels again what the replay still holds.
+learner takes the chunk in (what becomes of the labels later: `learners.relabeller`); a learner that
+starts again labels again what the replay still holds.
 """
 
 from dataclasses import replace
@@ -20,15 +21,11 @@ class Labeller:
     Args:
         teacher: who labels; several threads may ask it at once.
         micro_batch_size: rows of one forward pass.
-        teacher_version: to be written into the chunks.
     """
 
-    def __init__(
-        self, teacher: ActingPolicy, *, micro_batch_size: int, teacher_version: int = 0
-    ) -> None:
-        self._teacher = teacher
+    def __init__(self, teacher: ActingPolicy, *, micro_batch_size: int) -> None:
+        self.teacher = teacher
         self._micro_batch_size = micro_batch_size
-        self._teacher_version = teacher_version
 
     def label(self, chunk: TrajectoryChunk) -> TrajectoryChunk:
         """Return the chunk with labels on its valid rows; what has labels is returned as it is.
@@ -38,14 +35,14 @@ class Labeller:
         if chunk.teacher_dist_inputs is not None:
             return chunk
         shape, size = chunk.valid.shape, self._micro_batch_size
-        labels = LabelArrays((chunk.valid.size,), self._teacher.spec)
+        labels = LabelArrays((chunk.valid.size,), self.teacher.spec)
         valid = np.flatnonzero(chunk.valid)
         for start in range(0, valid.size, size):
             rows = valid[start : start + size]
-            labels.write(rows, self._teacher(chunk.observations.take(rows)))
+            labels.write(rows, self.teacher(chunk.observations.take(rows)))
         return replace(
             chunk,
-            teacher_version=self._teacher_version,
+            teacher_version=labels.version,
             teacher_dist_inputs=labels.dist_inputs.reshape(*shape, -1),
             teacher_value=None if labels.value is None else labels.value.reshape(shape),
         )

@@ -24,10 +24,11 @@ from learners.batch import DistillBatch
 from learners.config import LearnerConfig
 from learners.counting import LifeCount, ReceivedChunks
 from learners.feed import FeedItem
-from learners.identity import check_same_identity, identity_of
+from learners.identity import check_same_identity, check_teacher_version, identity_of
 from learners.objectives import Moment, ObjectiveConfig
 from learners.optimizers import OPTIMIZERS
 from learners.ranks import ALONE, Ranks, Report
+from learners.relabeller import Relabeller
 from learners.samplers import Draw
 from learners.task_windows import make_windows
 from learners.window import WindowContent
@@ -54,6 +55,7 @@ class Learner:
         ranks: who else takes each step; `config.batch_size` is shared out among them.
         teacher: the teacher, where the objective needs its features.
         samples_per_insert: samples for each transition, as the shards grant them.
+        relabeller: labels anew what an older teacher labelled, where the run refreshes it.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Learner:
         ranks: Ranks = ALONE,
         teacher: Policy | None = None,
         samples_per_insert: float = 1.0,
+        relabeller: Relabeller | None = None,
     ) -> None:
         self.student = student
         self.ranks = ranks
@@ -96,7 +99,9 @@ class Learner:
             device=device,
             block=self._backward.block,
             config=config,
+            relabeller=relabeller,
         )
+        self._relabeller = relabeller
         self._rng = np.random.default_rng((seed, 1, ranks.rank))
         self._batch_size = config.batch_size // ranks.size
         self._samples_per_insert = samples_per_insert
@@ -105,8 +110,8 @@ class Learner:
         self._received = ReceivedChunks()
         self._unreported = 0
         """Of `env_steps`, what this rank has not yet told the others."""
-        self.teacher_version = UNLABELLED
-        """The newest of the labels received."""
+        self._newest_label = UNLABELLED
+        """Version of the newest labels received."""
         self.learner_steps = 0
         self.env_steps = 0
         """Transitions received by all ranks, each counted once."""
@@ -130,12 +135,33 @@ class Learner:
             self._window.insert(chunk, revisited=True, encoded=encoded)
         for number, (chunk, encoded) in enumerate(item.paired()):
             self._window.insert(chunk, encoded=encoded)
-            self.teacher_version = max(self.teacher_version, chunk.teacher_version)
+            self._newest_label = max(self._newest_label, chunk.teacher_version)
             new = self._received.count(chunk)
             self.env_steps += new
             self._unreported += new
             self._budget += self._samples_per_insert * new if number < item.again else 0
         self._budget += item.granted
+
+    def take_teacher(self, newer: Policy) -> None:
+        """Go on with a newer version of the teacher: from now on all labels of a batch are its."""
+        assert self._relabeller is not None, "nothing here can label"
+        self._relabeller.take(newer)
+
+    @property
+    def teacher_version(self) -> int:
+        """Of the teacher that is learnt from; where it never changes, of the labels received."""
+        return self._newest_label if self._relabeller is None else self._relabeller.version
+
+    @property
+    def relabelled(self) -> int:
+        """Rows that were labelled anew because an older teacher had labelled them."""
+        return 0 if self._relabeller is None else self._relabeller.relabelled
+
+    @property
+    def unknown_labels(self) -> int:
+        """Rows drawn with labels of a version that this learner did not have; they were labelled
+        anew before anything learnt from them."""
+        return 0 if self._relabeller is None else self._relabeller.unknown
 
     def lives(self) -> dict[Life, LifeCount]:
         """Return what this rank has received of each env runner's life."""
@@ -270,11 +296,15 @@ class Learner:
         What was each rank's own starts anew where the number of ranks is another.
 
         Raises:
-            ConfigError: it is of another student or optimizer, or trained more or less beside it.
+            ConfigError: it is of another student or optimizer, or trained more or less beside it,
+                or learnt from a newer version of the teacher.
         """
         check_same_identity(self._identity, state["student"])
+        counters = dict(state["counters"])
+        self._newest_label = counters.pop("teacher_version")
+        check_teacher_version(self.teacher_version, self._newest_label)
         self.load_weights(state)
-        for name, value in state["counters"].items():
+        for name, value in counters.items():
             setattr(self, name, value)
         self._unreported = 0
         self.metrics = dict(state["metrics"])

@@ -36,9 +36,9 @@ from common.policies.policy import Policy
 from common.policies.spec import PolicySpec
 from learners.rl_module_copy import policy_from_rl_module
 from learners.teach_config import DqnConfig, PpoConfig, TeachConfig
-from learners.teacher_search import TeacherSearch, TeachProgress, teacher_spec
+from learners.teacher_search import TeacherSearch, TeachEvaluation, TeachProgress, teacher_spec
 
-__all__ = ["TeachProgress", "train_teacher"]
+__all__ = ["TeachEvaluation", "TeachProgress", "train_teacher"]
 
 _DQN_ITERATION_ENV_STEPS = 256
 """Env steps of an iteration of DQN, so that progress shows and stopping acts about every second."""
@@ -54,6 +54,7 @@ def train_teacher(
     name: str,
     on_progress: Callable[[TeachProgress], None],
     should_stop: Callable[[], bool],
+    on_evaluation: Callable[[TeachEvaluation], None] = lambda evaluation: None,
 ) -> Policy:
     """Train a teacher and return its best-evaluated weights.
 
@@ -67,6 +68,7 @@ def train_teacher(
         name: the teacher's name in its specification.
         on_progress: called after each iteration (every second or so).
         should_stop: asked after each iteration; True ends training with the best weights so far.
+        on_evaluation: called after each greedy evaluation.
 
     Raises:
         ConfigError: the environment cannot be made.
@@ -75,7 +77,7 @@ def train_teacher(
     """
     spec = teacher_spec(config, env_id=env_id, env_kwargs=env_kwargs, name=name)
     search = TeacherSearch(config, spec)
-    env_steps = _train(config, spec, search, on_progress, should_stop)
+    env_steps = _train(config, spec, search, on_progress, should_stop, on_evaluation)
     if search.best is None:
         raise RunFailedError(
             f"teacher training diverged within {env_steps} env steps (weights of NaN or "
@@ -171,6 +173,7 @@ def _train(
     search: TeacherSearch,
     on_progress: Callable[[TeachProgress], None],
     should_stop: Callable[[], bool],
+    on_evaluation: Callable[[TeachEvaluation], None],
 ) -> int:
     """Train and evaluate in turns until one of the ends is reached; return the env steps."""
     started = time.monotonic()
@@ -182,6 +185,9 @@ def _train(
             try:
                 result = _iterate(algorithm, spec)
                 env_steps = int(result[NUM_ENV_STEPS_SAMPLED_LIFETIME])
+                latest = float(result.get(EPISODE_RETURN_MEAN, math.nan))
+                # No episode may have ended in this iteration.
+                mean_return = mean_return if math.isnan(latest) else latest
                 finished = (
                     env_steps >= config.total_env_steps
                     or time.monotonic() - started >= config.max_duration_s
@@ -190,13 +196,19 @@ def _train(
                 if finished or env_steps >= next_evaluation:
                     next_evaluation = env_steps + config.evaluation_interval
                     candidate = policy_from_algorithm(algorithm, spec, seed=env_steps)
+                    former_best = search.best_return
                     finished = search.consider(candidate) or finished
+                    evaluation = TeachEvaluation(
+                        policy=candidate,
+                        env_steps=env_steps,
+                        mean_return=mean_return,
+                        greedy_return=search.latest_return,
+                        is_best=not search.latest_return <= former_best,
+                    )
+                    on_evaluation(evaluation)
             except FloatingPointError as error:
                 _logger.warning("teacher training ends at %d env steps: %s", env_steps, error)
                 break
-            latest = float(result.get(EPISODE_RETURN_MEAN, math.nan))
-            # No episode may have ended in this iteration.
-            mean_return = mean_return if math.isnan(latest) else latest
             on_progress(
                 TeachProgress(
                     env_steps=env_steps,

@@ -16,6 +16,7 @@ from common.replay.sampler_config import SamplerConfig
 from common.trajectory import TrajectoryChunk
 from learners.batch import DistillBatch
 from learners.config import LearnerConfig
+from learners.relabeller import Relabeller
 from learners.samplers import Draw, Sampler, make_sampler
 from learners.window import TransitionWindow, WindowContent
 
@@ -29,6 +30,7 @@ def make_windows(
     device: torch.device,
     block: int | None,
     config: LearnerConfig,
+    relabeller: Relabeller | None = None,
 ) -> tuple["Window", Sampler]:
     """Return a student's window, and the sampler that chooses in it.
 
@@ -40,6 +42,7 @@ def make_windows(
         device: where frames and labels lie.
         block: see `TransitionWindow`.
         config: how long sequences are.
+        relabeller: of a student of one task, see `TransitionWindow`.
     """
     each, length = capacity // len(teacher_dists), config.sequence_length
     samplers = [
@@ -54,6 +57,7 @@ def make_windows(
             block=block,
             sequence_length=length,
             burn_in=config.burn_in,
+            relabeller=relabeller,
         )
         for dist, told in zip(teacher_dists, samplers, strict=True)
     ]

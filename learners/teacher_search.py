@@ -37,6 +37,22 @@ class TeachProgress:
     """Mean greedy return of the best evaluation so far; NaN before the first."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TeachEvaluation:
+    """A greedy evaluation in the training of a teacher."""
+
+    policy: Policy
+    """The weights that played."""
+    env_steps: int
+    """Env steps sampled by then."""
+    mean_return: float
+    """Mean return of recent training episodes; NaN before one has ended."""
+    greedy_return: float
+    """Mean return of the evaluation."""
+    is_best: bool
+    """Whether it is better than all before."""
+
+
 def teacher_spec(
     config: TeachConfig, *, env_id: str, env_kwargs: dict[str, Any], name: str
 ) -> PolicySpec:
@@ -93,6 +109,8 @@ class TeacherSearch:
         self._evaluations = 0
         self.best: Policy | None = None
         self.best_return = math.nan
+        self.latest_return = math.nan
+        """Of the candidate considered last."""
 
     def consider(self, candidate: Policy) -> bool:
         """Evaluate `candidate`; return whether it reaches `stop_return`, twice."""
@@ -103,6 +121,7 @@ class TeacherSearch:
             again = self.evaluate(candidate)  # training doesn't end on one lucky set of episodes
             reached = again >= goal
             score = (score + again) / 2
+        self.latest_return = score
         if self.best is None or score >= self.best_return:
             self.best, self.best_return = candidate, score
         return reached

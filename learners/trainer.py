@@ -18,6 +18,7 @@ import torch
 
 from common.background import BackgroundWriter
 from common.errors import RunFailedError
+from common.policies.policy import Policy
 from common.storage import Named
 from common.trajectory import Life
 from common.weights import PolicyWeights
@@ -57,6 +58,13 @@ class TrainerStats:
     metrics: dict[str, float]
     lives: dict[Life, LifeCount] = field(default_factory=dict)
     """What this rank has received of each env runner's life."""
+    teacher_version: int = 0
+    """Of the teacher that is learnt from; 0 where it never changes."""
+    relabelled: int = 0
+    """Rows labelled anew since the start, because an older teacher had labelled them."""
+    unknown_labels: int = 0
+    """Rows drawn since the start with labels of a version that the learner did not have yet;
+    labelled anew before anything learnt from them."""
     store_wait_s: float = 0.0
     """Seconds in which a replay shard had no room for its answer, over the shards; on Ray only."""
 
@@ -97,6 +105,7 @@ class Trainer:
         self._wait_s = 0.0
         self._step_s = 0.0
         self._window_size = 0
+        self._newer_teacher: Policy | None = None
         self.stopped = False
         """Whether all ranks agreed to stop."""
         checkpoint = self._newest_checkpoint()
@@ -151,6 +160,8 @@ class Trainer:
         agreed = time.monotonic()
         self._window_size = together.window_size
         self.stopped = together.stop
+        if self._newer_teacher is not None:
+            learner.take_teacher(self._newer_teacher)
         for _ in range(0 if together.stop else together.steps):
             self._step()
         self._wait_s += got - started + agreed - received
@@ -158,6 +169,10 @@ class Trainer:
         if together.save and (together.received or together.steps):
             self.save()
         return together.received
+
+    def take_teacher(self, newer: Policy) -> None:
+        """Learn from a newer version of the teacher from the next steps on; for any thread."""
+        self._newer_teacher = newer
 
     def save(self) -> None:
         """Start writing a checkpoint of this moment; all ranks call it together.
@@ -212,6 +227,9 @@ class Trainer:
             step_s=self._step_s,
             metrics=dict(learner.metrics),
             lives=learner.lives(),
+            teacher_version=max(0, learner.teacher_version),
+            relabelled=learner.relabelled,
+            unknown_labels=learner.unknown_labels,
         )
 
     def _step(self) -> None:

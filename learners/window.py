@@ -7,6 +7,9 @@ in. A sampler (`learners.samplers`) hears of both and chooses the rows to gather
 Where the recipe asks for sequences of L > 1 rows, the rows of an env copy lie side by side, in the
 order of time and with those that are not valid; sequence number i is the rows [i · L, (i + 1) · L),
 and the sampler hears of sequences and chooses among them instead.
+
+Where a run refreshes its teacher, rows know the version that labelled them, and those whose labels
+are not the present teacher's are labelled anew as they are gathered (`learners.relabeller`).
 """
 
 from collections import deque
@@ -21,10 +24,11 @@ import torch
 from common.codec import EncodedChunk
 from common.errors import ConfigError
 from common.frames import FrameObservations
-from common.networks.inputs import cut_planes
+from common.networks.inputs import cut_planes, join_blocks
 from common.policies.spec import DistKind
 from common.trajectory import TrajectoryChunk
 from learners.batch import DistillBatch, Sequences
+from learners.relabeller import Relabeller
 from learners.samplers import Sampler
 
 PLANES_PER_TRANSITION = 1.25
@@ -72,6 +76,7 @@ class TransitionWindow:
             keep them whole.
         sequence_length: L.
         burn_in: rows at a sequence's start that nothing learns from.
+        relabeller: labels stale rows anew, where the teacher is refreshed.
     """
 
     def __init__(
@@ -84,8 +89,10 @@ class TransitionWindow:
         block: int | None = None,
         sequence_length: int = 1,
         burn_in: int = 0,
+        relabeller: Relabeller | None = None,
     ) -> None:
         self._capacity = capacity
+        self._relabeller = relabeller
         self._sequence_length = sequence_length
         self._burn_in = burn_in
         self._teacher_dist = teacher_dist
@@ -128,6 +135,9 @@ class TransitionWindow:
         }
         if chunk.teacher_value is not None:
             columns["teacher_value"] = rows(chunk.teacher_value)
+        if self._relabeller is not None:
+            versions = np.full(chunk.valid.shape, chunk.teacher_version, np.int32)
+            columns["teacher_version"] = rows(versions)
         if self._sequence_length > 1:
             columns |= {name: rows(getattr(chunk, name)) for name in _OF_SEQUENCES}
         planes: npt.NDArray[np.uint8] | None = None
@@ -191,24 +201,22 @@ class TransitionWindow:
             rows: [B] int64, or the numbers [S] of sequences.
         """
         rows = self._steps_of(rows)
+        if self._relabeller is not None:
+            self._label_stale(rows, self._relabeller)
         columns = {
             name: column.index_select(0, rows)
             for name, column in self._columns.items()
-            if name != "last_plane"
+            if name not in ("observations", "last_plane")
         }
-        if self._planes is not None and self._stack is not None:
-            newest = self._columns["last_plane"].index_select(0, rows)
-            offsets = torch.arange(1 - self._stack, 1, device=self._device)
-            planes = self._planes.index_select(0, (newest[:, None] + offsets).reshape(-1))
-            columns["observations"] = planes.view(-1, self._stack, *planes.shape[1:])
         actions = columns["actions"]
         return DistillBatch(
-            observations=columns["observations"],
+            observations=self._observations(rows),
             actions=actions if actions.is_floating_point() else actions.long(),
             rewards=columns["rewards"],
             teacher_dist_inputs=columns["teacher_dist_inputs"].float(),
             teacher_dist=self._teacher_dist,
             teacher_value=columns.get("teacher_value"),
+            teacher_version=columns.get("teacher_version"),
             sequences=self._sequences(columns),
         )
 
@@ -216,6 +224,31 @@ class TransitionWindow:
         """Return how many valid rows the sampler drew, [] int64, on the window's device."""
         learnt = self._steps_of(rows)[self._burn_in * len(rows) :]
         return self._columns["valid"].index_select(0, learnt).sum()
+
+    def _observations(self, rows: torch.Tensor) -> torch.Tensor:
+        """Return the observations of rows [B], [B, *shape]; frames as squares where they lie so."""
+        if self._planes is None or self._stack is None:
+            return self._columns["observations"].index_select(0, rows)
+        newest = self._columns["last_plane"].index_select(0, rows)
+        offsets = torch.arange(1 - self._stack, 1, device=self._device)
+        planes = self._planes.index_select(0, (newest[:, None] + offsets).reshape(-1))
+        return planes.view(-1, self._stack, *planes.shape[1:])
+
+    def _label_stale(self, rows: torch.Tensor, relabeller: Relabeller) -> None:
+        """Give those of the rows [B] the present teacher's labels that have another version's."""
+        versions = self._columns["teacher_version"]
+        stale = torch.unique(rows[versions.index_select(0, rows) != relabeller.version])
+        if not len(stale):
+            return
+        observations = self._observations(stale)
+        if self._planes is not None and self._block is not None:
+            observations = join_blocks(observations.permute(0, 4, 1, 2, 3), self._block)
+        labels = relabeller.label(observations.cpu().numpy(), versions.index_select(0, stale))
+        found = {"teacher_dist_inputs": labels.dist_inputs, "teacher_value": labels.value}
+        for name, values in found.items():
+            if values is not None:
+                self._columns[name][stale] = torch.from_numpy(values).to(self._device)
+        versions[stale] = labels.version
 
     def _rows_of(self, chunk: TrajectoryChunk) -> Callable[[Array], Array]:
         """Return what takes the window's rows from an array [T, N, …] of a chunk."""

@@ -30,6 +30,8 @@ class PolicyOutputs(NamedTuple):
     """[B, A] as the policy's `dist` says."""
     value: npt.NDArray[np.float32] | None
     """[B] where the policy has a value head."""
+    version: int = 0
+    """Of the policy that said so, where newer ones replace it (`common.policies.refreshable`)."""
 
 
 class InputForm(NamedTuple):

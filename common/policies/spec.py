@@ -106,6 +106,8 @@ class PolicySpec(StrictModel):
     acting: ActingSpec = ActingSpec()
     environment: dict[str, Any] = Field(default_factory=dict)
     """The environment and preprocessing that the policy was made for."""
+    teacher_version: int = Field(default=0, ge=0)
+    """Of a run's teacher that is refreshed: how many it has had before this one."""
     measured: dict[str, Any] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
     heads: tuple[TaskHead, ...] = ()

@@ -13,6 +13,7 @@ from actors.labelling import (
 )
 from common.policies.acting import ActingPolicy
 from common.policies.inference import InferencePolicy, PolicyOutputs
+from common.policies.refreshable import RefreshablePolicy
 from common.trajectory import UNLABELLED
 from tests.builders import VECTOR, make_policy
 
@@ -28,7 +29,7 @@ def here(**changes) -> InferencePolicy:
 class Elsewhere:
     """A policy that counts its questions and the answers that were waited for."""
 
-    def __init__(self, policy: InferencePolicy) -> None:
+    def __init__(self, policy: ActingPolicy) -> None:
         self._policy = policy
         self.spec = policy.spec
         self.sizes: list[int] = []
@@ -136,3 +137,25 @@ def test_a_teacher_that_only_acts_is_asked_only_where_it_acts() -> None:
         )
     assert Counting.sizes == [2, 3]
     assert labelling.finish() == (UNLABELLED, None, None)
+
+
+@pytest.mark.parametrize("kind", [LabelAtOnce, LabelLater])
+def test_a_chunk_in_which_a_newer_teacher_takes_over_counts_as_the_older_ones(kind: type) -> None:
+    """So it is stale as a whole, and the learner labels all of it anew."""
+    versions = [make_policy(seed=number, teacher_version=number) for number in range(4)]
+    teacher = RefreshablePolicy(versions[1], InferencePolicy)
+    elsewhere = Elsewhere(teacher)
+    labelling = kind(teacher if kind is LabelAtOnce else elsewhere)
+    found = []
+    for taken in (2, 3):  # in the middle of the first chunk, and after it
+        labelling.start(16, NUM_ENVS)
+        for t, observations in enumerate(rows(16)):
+            labelling.row(t, observations, NOBODY)
+            if t == 13:  # a distant teacher has answered about the first rows by then
+                teacher.take(versions[taken])
+        found.append(labelling.finish().version)
+        labelling.start(2, NUM_ENVS)
+        for t, observations in enumerate(rows(2)):
+            labelling.row(t, observations, EVERYONE)
+        found.append(labelling.finish().version)
+    assert found == [1, 2, 2, 3]

@@ -184,7 +184,7 @@ def test_batches_are_no_larger_than_the_recipe_says(tmp_path: Path) -> None:
     assert teacher.num_batches == 3
     config = config_for(tmp_path, "at_sampling", "actors.inference.micro_batch_size=5")
     labeller = build_labeller(config, cartpole_teacher())
-    acting = labeller._teacher
+    acting = labeller.teacher
 
     class Spy:
         spec = acting.spec
@@ -193,7 +193,7 @@ def test_batches_are_no_larger_than_the_recipe_says(tmp_path: Path) -> None:
             sizes.append(len(observations))
             return acting(observations)
 
-    labeller._teacher = Spy()
+    labeller.teacher = Spy()
     bare = config_for(tmp_path, "at_sampling", "replay.min_size_to_sample=1")
     (chunk, *_) = _unlabelled(bare)
     labeller.label(chunk)

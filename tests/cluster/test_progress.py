@@ -191,6 +191,11 @@ def test_a_distillation_is_described_in_one_line() -> None:
     )
 
 
+def test_a_teacher_that_was_refreshed_is_told_with_its_version() -> None:
+    found = describe(METRICS | {"teacher/version": 2.0}, total_env_steps=1_000_000)
+    assert "share of the teacher 88 %, version 2 of the teacher, waiting" in found
+
+
 def test_a_description_tells_only_what_is_known() -> None:
     assert describe({"learner/env_steps": 0.0}, total_env_steps=1_000) == (
         "0 of 1,000 env steps, 0/s, waiting: learner 0 %, env runners 0 %"

@@ -74,6 +74,9 @@ def test_every_figure_has_its_name(recorder: Recorder) -> None:
             policy_version=7,
             skipped_steps=1,
             metrics={"loss": 0.5, "kl": 0.25},
+            teacher_version=2,
+            relabelled=77,
+            unknown_labels=5,
         ),
         collectors=(
             replace(COLLECTOR, policy_version=6),
@@ -115,6 +118,8 @@ def test_every_figure_has_its_name(recorder: Recorder) -> None:
         "replay/bytes_per_transition": 50.0,
         "replay/duplicates": 1,
         "replay/unseen": 36,
+        "replay/relabelled": 77,
+        "replay/unknown_labels": 5,
         "actor/env_runners": 2,
         "actor/env_steps": 300,
         "actor/policy_lag_versions": 3,
@@ -123,6 +128,7 @@ def test_every_figure_has_its_name(recorder: Recorder) -> None:
         "cluster/lost": 64,
         "cluster/standstill_s": 0.0,
         "teacher/return": TEACHER_RETURN,
+        "teacher/version": 2,
         "random/return": RANDOM_RETURN,
         "time/elapsed_s": 0.0,
     }
@@ -242,6 +248,15 @@ def test_a_teacher_no_better_than_random_has_no_share(
     metrics = telemetry.record(episodes(FEWEST_EPISODES, 30.0))
     assert metrics["student/training_return"] == 30.0
     assert "student/share_of_teacher" not in metrics
+
+
+def test_a_newer_teacher_is_what_the_student_is_compared_with(recorder: Recorder) -> None:
+    metrics = recorder.after(0.0, episodes(FEWEST_EPISODES, 260.0))
+    assert metrics["student/share_of_teacher"] == pytest.approx(0.5)
+    recorder.telemetry.take_teacher(mean_return=980.0)
+    metrics = recorder.after(1.0, episodes(1, 260.0))
+    assert metrics["student/share_of_teacher"] == pytest.approx(0.25)
+    assert metrics["teacher/return"] == 980.0
 
 
 def test_every_record_is_a_line_of_json(recorder: Recorder) -> None:

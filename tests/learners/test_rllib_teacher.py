@@ -132,7 +132,8 @@ def test_the_copy_of_a_trained_rl_module_is_exact(config: TeachConfig) -> None:
 @pytest.mark.usefixtures("_ray")
 def test_the_teacher_tells_where_it_comes_from(tmp_path: Path) -> None:
     seen: list[Any] = []
-    policy = train(TINY_DQN, on_progress=seen.append)
+    found: list[Any] = []
+    policy = train(TINY_DQN, on_progress=seen.append, on_evaluation=found.append)
     assert policy.spec.measured["episodes"] == 2
     assert policy.spec.measured["mean_return"] > 0
     assert policy.spec.provenance["algorithm"] == "dqn"
@@ -140,6 +141,11 @@ def test_the_teacher_tells_where_it_comes_from(tmp_path: Path) -> None:
     assert [p.env_steps for p in seen] == sorted({p.env_steps for p in seen})
     assert seen[-1].episodes > 0
     assert seen[-1].best_return > 0
+    assert found[-1].env_steps == seen[-1].env_steps
+    best = [evaluation.greedy_return for evaluation in found if evaluation.is_best]
+    assert best == sorted(set(best))
+    assert best[-1] == max(evaluation.greedy_return for evaluation in found)
+    assert found[0].is_best
     save_policy(policy, tmp_path / "teacher.safetensors")
     again = load_policy(tmp_path / "teacher.safetensors")
     assert again.spec == policy.spec
