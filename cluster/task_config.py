@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from actors.environments import EnvConfig
+from actors.environments.atari import AtariView
 from actors.placement import AtSamplingPlacement, SharedPlacement
 from common.config import StrictModel
 from common.errors import ConfigError
@@ -48,6 +49,8 @@ class TeacherConfig(StrictModel):
     """How they become one: the mean of their probabilities or Q-values, or the product."""
     acting: ActingSpec | None = None
     """How the teacher acts, where the file's own answer should not hold."""
+    view: AtariView | None = None
+    """What the teacher sees of the games, where that is not what `[env]` shows the student."""
 
 
 class TaskConfig(StrictModel):
