@@ -227,7 +227,7 @@ def _read_environment(card: ModelCard) -> dict[str, Any]:
         environment["sticky_actions"] = float(sticky[1])
     if card.preprocessing.gray_resize.startswith(_FIELD):
         environment["picture"] = "field"
-    environment["preprocessing"] = card.preprocessing.model_dump(mode="json")
+    environment["preprocessing"] = card.preprocessing.model_dump(mode="json", exclude_unset=True)
     return environment
 
 

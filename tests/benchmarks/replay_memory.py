@@ -9,7 +9,7 @@ game over and over) and every chunk goes through the product's codec; a transiti
 rewards, flags and headers. The Space Invaders teacher is recurrent and plays on single 80 × 80
 frames of the playing field, cropped and contrast-stretched: `space_invaders` holds what a student
 sees of its games (4 × 84 × 84, as the others), `space_invaders_own` the teacher's own frames
-(80 × 80 planes, stack of 1), which compress worse. The teachers lie in
+(80 × 80 planes, stack of 1). The teachers lie in
 `../shared/teachers` beside the checkout; Pong's is the bundled one.
 
 `--million` fills one `ReplayShard`, in a fresh process, with a million transitions of real Pong
