@@ -237,10 +237,10 @@ def test_nothing_is_recorded_with_a_view(tmp_path: Path) -> None:
 
 def test_bench_refuses_both(tmp_path: Path, stillhouse: Stillhouse) -> None:
     load(tmp_path)
-    assert_refused(stillhouse("bench", "recipe.toml"), "teacher.view: bench works with")
+    assert_refused(stillhouse("bench", "--recipe", "recipe.toml"), "teacher.view: bench works with")
     seen = {"shape": (2, 36, 36), "dtype": "uint8", "scale": 1 / 255}
     load(tmp_path, observation=seen)
-    result = stillhouse("bench", "recipe.toml", "--set", "teacher.view={}")
+    result = stillhouse("bench", "--recipe", "recipe.toml", "--set", "teacher.view={}")
     assert_refused(result, "bench: teacher tiny frames has a memory (gru)")
 
 
