@@ -43,7 +43,7 @@ class EnvRunner:
     """Collects chunks.
 
     Args:
-        env: the N env copies.
+        env: the N env copies; chunks hold what the student sees of them.
         teacher: acts in its share of the episodes, and labels every observation.
         student: acts in the others.
         behavior: who acts, and how much either explores.
@@ -76,7 +76,7 @@ class EnvRunner:
     ) -> None:
         self._env = env
         self._teacher = teacher
-        self._labelling = make_labelling(teacher, labels=labels)
+        self._labelling = make_labelling(teacher, labels=labels, num_envs=env.num_envs)
         self._student = student
         self._playing_student = RememberingPolicy(student, env.num_envs)
         self._behavior = behavior
@@ -172,10 +172,13 @@ class EnvRunner:
             self._by_teacher = np.flatnonzero(self._acting == TEACHER)
             self._by_student = np.flatnonzero(self._acting == STUDENT)
             self._playing_student.forget(starting)
+            self._labelling.forget(starting)
 
     def _act(self, t: int) -> Drawn:
         """Draw the actions of row t."""
-        outputs = self._labelling.row(t, self._observations, self._by_teacher)
+        shown = self._env.teacher_observations
+        shown = self._observations if shown is None else shown
+        outputs = self._labelling.row(t, shown, self._by_teacher)
         epsilons = self._behavior.teacher_epsilon, self._behavior.student_epsilon
         if not self._by_student.size:
             return self._draw(self._teacher.spec, outputs, epsilons[0])

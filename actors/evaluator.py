@@ -56,7 +56,8 @@ def evaluate(
         acting: greedy or sampled, and its share of random actions.
         num_episodes: episodes to play, at least.
         seed: of environments and draws.
-        reference: policy to compare with in every state that is visited.
+        reference: policy to compare with in every state that is visited; it sees what the teacher
+            sees.
         num_observations: states to keep, drawn uniformly from all.
         should_stop: asked at every step; what was finished by then is returned.
     """
@@ -89,7 +90,9 @@ def evaluate(
                 rng=rng,
             ).actions
             if other is not None and live.any():
-                comparison.add(player.spec, outputs, other, observations, live)
+                shown = env.teacher_observations
+                shown = observations if shown is None else shown
+                comparison.add(player.spec, outputs, other, shown, live)
         reservoir.add(observations[live])
         result = env.step(actions)
         totals += result.rewards
@@ -162,7 +165,7 @@ class _Comparison:
         observations: npt.NDArray[np.uint8 | np.float32],
         live: npt.NDArray[np.bool_],
     ) -> None:
-        """Compare the rows that are `live`."""
+        """Compare the rows that are `live`; `observations` are the reference's."""
         other = reference(observations[live], np.flatnonzero(live))
         mine = outputs.dist_inputs[live]
         self.states += len(mine)

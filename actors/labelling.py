@@ -3,6 +3,7 @@
 | teacher               | asked about                          | labels                       |
 |-----------------------|--------------------------------------|------------------------------|
 | here                  | every row                            | at once                      |
+| here, with a memory   | every row, in order                  | at once                      |
 | elsewhere             | every row; where none of the copies  | at once where it acts, else  |
 |                       | is the teacher's, several together   | some rows later              |
 | here, for acting only | the copies on which it acts          | none: the learner labels     |
@@ -16,7 +17,8 @@ import numpy.typing as npt
 
 from common.labels import LabelArrays, Labels
 from common.policies.acting import ActingPolicy, Answer, DistantPolicy
-from common.policies.inference import Observations, PolicyOutputs
+from common.policies.inference import InferencePolicy, Observations, PolicyOutputs
+from common.policies.remembering import RememberingPolicy
 from common.trajectory import UNLABELLED
 
 ROWS_PER_QUESTION = 4
@@ -54,6 +56,9 @@ class Labelling(Protocol):
             The teacher's outputs [len(acting), A] for these copies.
         """
 
+    def forget(self, copies: npt.NDArray[np.intp]) -> None:
+        """Start over what the teacher remembers of copies whose episode starts at the next row."""
+
     def finish(self) -> ChunkLabels:
         """Return the chunk's labels, waiting for those that are under way."""
 
@@ -77,10 +82,29 @@ class LabelAtOnce:
         everywhere = acting.size == len(observations)
         return outputs.dist_inputs if everywhere else outputs.dist_inputs[acting]
 
+    def forget(self, copies: npt.NDArray[np.intp]) -> None:
+        """Do nothing: the teacher remembers nothing."""
+
     def finish(self) -> ChunkLabels:
         """Return the labels."""
         labels = self._labels
         return ChunkLabels(labels.version, labels.dist_inputs, labels.value)
+
+
+class LabelInOrder(LabelAtOnce):
+    """Labels with a teacher of this process that remembers the rows before, of every env copy.
+
+    Whoever acts, the teacher sees every row of an episode, and its memory goes on from chunk to
+    chunk.
+    """
+
+    def __init__(self, teacher: InferencePolicy, num_envs: int) -> None:
+        self._remembering = RememberingPolicy(teacher, num_envs)
+        super().__init__(self._remembering)
+
+    def forget(self, copies: npt.NDArray[np.intp]) -> None:
+        """Start over what the teacher remembers of these copies."""
+        self._remembering.forget(copies)
 
 
 class LabelLater(LabelAtOnce):
@@ -154,18 +178,25 @@ class LeaveUnlabelled:
         everywhere = acting.size == len(observations)
         return self._teacher(observations if everywhere else observations[acting]).dist_inputs
 
+    def forget(self, copies: npt.NDArray[np.intp]) -> None:
+        """Do nothing: the teacher remembers nothing."""
+
     def finish(self) -> ChunkLabels:
         """Return that there are none."""
         return ChunkLabels(UNLABELLED, None, None)
 
 
-def make_labelling(teacher: ActingPolicy, *, labels: bool) -> Labelling:
+def make_labelling(teacher: ActingPolicy, *, labels: bool, num_envs: int) -> Labelling:
     """Return how an env runner gets at this teacher.
 
     Args:
-        teacher: here or elsewhere.
+        teacher: here or elsewhere; one with a memory is here, and labels.
         labels: whether the env runner labels its chunks.
+        num_envs: N.
     """
+    if isinstance(teacher, InferencePolicy) and teacher.memory_shape is not None:
+        assert labels
+        return LabelInOrder(teacher, num_envs)
     if not labels:
         return LeaveUnlabelled(teacher)
     if isinstance(teacher, DistantPolicy):

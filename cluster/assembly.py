@@ -7,7 +7,7 @@ import torch
 from actors.collector import Collector
 from actors.dataset_runner import DatasetRunner
 from actors.env_runner import EnvRunner
-from actors.environments import make_environment
+from actors.environments import VectorEnvironment, make_environment
 from actors.evaluator import EvaluationResult, evaluate
 from actors.shared_inference import SharedInference
 from cluster.config import RunConfig
@@ -71,7 +71,7 @@ def build_collector(
         )
     inputs = teacher.shared_inputs() if isinstance(teacher, InferencePolicy) else None
     runner = EnvRunner(
-        make_environment(config.env, num_envs=actors.num_envs_per_runner),
+        build_environment(config, num_envs=actors.num_envs_per_runner),
         teacher=teacher,
         student=build_inference(
             config, student, inputs=inputs, task=config.task_name if student.spec.heads else None
@@ -96,6 +96,16 @@ def build_collector(
         teacher=own if config.refresh is not None else None,
         pull_teacher=pull_teacher,
     )
+
+
+def build_environment(config: RunConfig, *, num_envs: int) -> VectorEnvironment:
+    """Build env copies, with what the teacher sees where that is something else.
+
+    Raises:
+        ConfigError: there is no such environment.
+        MismatchError: its observations or actions are of a kind that is not supported.
+    """
+    return make_environment(config.env, num_envs=num_envs, teacher_view=config.teacher_view)
 
 
 def build_dataset_runner(
@@ -247,7 +257,7 @@ def play_episodes(
     num_observations: int,
 ) -> EvaluationResult:
     """Evaluate in this process, in float32, acting as the policy's specification says."""
-    env = make_environment(config.env, num_envs=num_episodes)
+    env = build_environment(config, num_envs=num_episodes)
     try:
         return evaluate(
             env,

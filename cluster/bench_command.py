@@ -13,6 +13,8 @@ from cluster.options import AsJson, Overrides
 from cluster.prepare import prepare
 from cluster.run_directory import write_json
 from cluster.task_config import refuse_tasks
+from cluster.teacher_checks import refuse_memory
+from cluster.teacher_view import refuse_view
 from common.errors import ConfigError
 
 PONG = Path("deploy/recipes/pong.toml")
@@ -35,11 +37,13 @@ def bench(
     """Measure the parts of a recipe alone, and the whole, on this machine."""
     config = load_recipe(recipe, overrides or [])
     refuse_tasks(config, "bench")
+    refuse_view(config, "bench")
     # Any temperature costs the same, and no score is taken here.
     config = config.model_copy(update={"objective": config.objective.with_temperature(1.0)})
     preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=num_gpus_here())
     if preparation.teacher is None or config.dataset is not None:
         raise ConfigError(f"{recipe}: bench needs a [teacher] with a path")
+    refuse_memory(preparation.teacher, "bench")
     from cluster.bench.rounds import run_bench
     from cluster.ray_backend import RayBackend
 

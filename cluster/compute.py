@@ -229,7 +229,9 @@ def _time_training(
     batch_size = min(config.learner.rank_batch_size, largest)
     length = config.learner.sequence_length
     batch_size = max(length, batch_size - batch_size % length)
-    chunk = _chunk(observations[:_WINDOW], teacher, length)
+    # What student and teacher see may differ; how fast pixels are learnt from does not.
+    seen = np.resize(observations[:_WINDOW], (_WINDOW, *student.spec.observation.shape))
+    chunk = _chunk(seen, teacher, length)
     steps: dict[str, Callable[[], object]] = {}
     for name, candidate in candidates.items():
         changes: dict[str, StrictModel] = {}

@@ -14,11 +14,13 @@ from pydantic import (
 from actors.behavior import BehaviorConfig, Dagger
 from actors.config import ActorsConfig, EvaluationConfig
 from actors.environments import EnvConfig
+from actors.environments.atari import AtariConfig
 from actors.placement import SharedPlacement
 from cluster.dataset_config import DatasetConfig, check_tables, with_dataset
 from cluster.objective_checks import check_memory, check_on_policy, check_over_time
 from cluster.refresh_config import RefreshConfig, check_refresh
 from cluster.task_config import OF_TASKS, TaskConfig, TeacherConfig, check_tasks, with_first_task
+from cluster.teacher_view import check_views, view_of_teacher
 from common.config import StrictModel, Tree, apply_overrides, read_toml, validate
 from common.credentials import refuse_credentials
 from common.networks import NetworkSpec
@@ -112,6 +114,7 @@ class RunConfig(StrictModel):
     def _tasks_are_kept_apart(self) -> "RunConfig":
         check_tasks(self)
         check_refresh(self)
+        check_views(self)
         return self
 
     @model_validator(mode="after")
@@ -207,6 +210,18 @@ class RunConfig(StrictModel):
     def task_name(self) -> str:
         """What the recipe's task is called; of several, all their names."""
         return "+".join(task.name for task in self.tasks) or self.env.id
+
+    @property
+    def teacher_view(self) -> AtariConfig | None:
+        """The environment as the teacher sees it, where it sees something else than the student."""
+        return view_of_teacher(self.env, self.teacher)
+
+    def seen_by_teacher(self) -> "RunConfig":
+        """Return the recipe with what the teacher sees as its environment."""
+        if self.teacher is None or self.teacher.view is None:
+            return self
+        alike = self.teacher.model_copy(update={"view": None})
+        return self.model_copy(update={"env": self.teacher_view or self.env, "teacher": alike})
 
     def of_tasks(self) -> tuple["RunConfig", ...]:
         """Return a recipe of one task for each."""

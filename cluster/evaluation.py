@@ -29,6 +29,11 @@ def play_random(config: RunConfig, backend: Backend) -> EvaluationResult:
     return backend.evaluate(config, job)
 
 
+def play_teacher(config: RunConfig, backend: Backend, teacher: Policy) -> EvaluationResult:
+    """Let the teacher play as its specification says, by what it sees."""
+    return play_policy(config.seen_by_teacher(), backend, teacher, reference=None)
+
+
 def play_policy(
     config: RunConfig, backend: Backend, policy: Policy, *, reference: Policy | None
 ) -> EvaluationResult:
@@ -56,7 +61,7 @@ def evaluate_student(
     return Scores(
         task=config.task_name,
         random=random_result or play_random(config, backend),
-        teacher=teacher_result or play_policy(config, backend, teacher, reference=None),
+        teacher=teacher_result or play_teacher(config, backend, teacher),
         student=play_policy(config, backend, student, reference=teacher),
         teacher_footprint=measure_footprint(teacher, bytes_on_disk=None),
         student_footprint=measure_footprint(student, bytes_on_disk=None),

@@ -15,7 +15,7 @@ import numpy as np
 
 from actors.evaluator import EvaluationResult
 from cluster.config import RunConfig
-from cluster.evaluation import play_policy, play_random
+from cluster.evaluation import play_random, play_teacher
 from cluster.offline import some_observations, with_plain_readers
 from cluster.prepare import Preparation, new_student
 from cluster.progress import Reporter
@@ -92,7 +92,7 @@ def lay_groundwork(
     else:
         reporter.say(f"teacher and a random policy play {config.evaluation.num_episodes} episodes")
         random = play_random(config, backend)
-        baseline = play_policy(config, backend, teacher, reference=None)
+        baseline = play_teacher(config, backend, teacher)
         observations = baseline.observations
         reporter.say(
             f"teacher {mean_return(baseline):.1f} ({teacher.spec.name}, "

@@ -3,14 +3,14 @@
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from actors.environments import EnvironmentSpec, make_environment
+from actors.environments import EnvironmentSpec
 from actors.environments.gymnasium_env import GymnasiumConfig
 from actors.placement import SharedPlacement
+from cluster.assembly import build_environment
 from cluster.config import RunConfig
 from cluster.offline import decide_play, open_checked, recorded_spaces
 from cluster.task_config import TeacherConfig
+from cluster.teacher_checks import check_teacher, provenance_warnings
 from common.dataset import Dataset
 from common.errors import MismatchError, ResourceError
 from common.policies.policy import Policy, new_policy
@@ -106,9 +106,9 @@ def prepare(
         environment = recorded_spaces(dataset)
         config, warnings = decide_play(config, environment, dataset.manifest.environment)
         teacher = dataset.teacher(trust=config.dataset is not None and config.dataset.trust)
-        _check_teacher(teacher.spec, environment, config)
+        check_teacher(teacher, environment, config)
     else:
-        env = make_environment(config.env, num_envs=1)
+        env = build_environment(config, num_envs=1)
         environment = env.spec
         env.close()
     if config.teacher is not None:
@@ -117,8 +117,8 @@ def prepare(
         if config.teacher.acting is not None:
             spec = teacher.spec.model_copy(update={"acting": config.teacher.acting})
             teacher = Policy(spec, teacher.network)
-        _check_teacher(teacher.spec, environment, config)
-        warnings += _provenance_warnings(teacher.spec, config)
+        check_teacher(teacher, environment, config)
+        warnings += provenance_warnings(teacher.spec, config)
     outline = teacher or _untrained_teacher(config)
     student = new_student(config, environment, outline.spec)
     if student.num_parameters >= outline.num_parameters:
@@ -200,53 +200,6 @@ def _untrained_teacher(config: RunConfig) -> Policy:
         name=f"{config.name}-teacher",
     )
     return new_policy(spec, seed=config.teach.seed)
-
-
-def _check_teacher(teacher: PolicySpec, environment: EnvironmentSpec, config: RunConfig) -> None:
-    name = f"teacher {teacher.name}"
-    if teacher.heads:
-        tasks = ", ".join(head.name for head in teacher.heads)
-        raise MismatchError(f"{name} is of several tasks ({tasks}); give a teacher of one")
-    if teacher.network.name == "lstm":
-        raise MismatchError(f"{name} has a memory (lstm); give a feed-forward teacher")
-    expected, given = teacher.observation, environment.observation
-    if expected.shape != given.shape or expected.dtype != given.dtype:
-        raise MismatchError(
-            f"{name} sees {expected.dtype} observations of shape {expected.shape}, but "
-            f"env.id = {config.env.id!r} gives {given.dtype} of shape {given.shape}; use the "
-            f"environment that it was trained in"
-        )
-    if not _same_actions(teacher, environment):
-        actions = [
-            f"{space.num_actions} actions" if space.action_box is None else str(space.action_box)
-            for space in (teacher, environment)
-        ]
-        raise MismatchError(
-            f"{name} has {actions[0]}, but env.id = {config.env.id!r} has {actions[1]}; use the "
-            f"environment that it was trained in"
-        )
-    meanings = (teacher.action_meanings, environment.action_meanings)
-    if None not in meanings and meanings[0] != meanings[1]:
-        raise MismatchError(f"{name} has the actions {meanings[0]}, the environment {meanings[1]}")
-
-
-def _same_actions(teacher: PolicySpec, environment: EnvironmentSpec) -> bool:
-    """Whether both have as many discrete actions, or a Box of the same bounds."""
-    ours, theirs = teacher.action_box, environment.action_box
-    if ours is None or theirs is None:
-        return (ours, teacher.num_actions) == (theirs, environment.num_actions)
-    same_size = ours.size == theirs.size
-    return same_size and np.allclose([ours.low, ours.high], [theirs.low, theirs.high], rtol=1e-5)
-
-
-def _provenance_warnings(teacher: PolicySpec, config: RunConfig) -> list[str]:
-    """Compare what the teacher's file says of its environment with the recipe's."""
-    recipe = config.env.model_dump(mode="json")
-    return [
-        f"teacher {teacher.name} was made for {key} = {value!r}, the recipe has {recipe[key]!r}"
-        for key, value in teacher.environment.items()
-        if key in recipe and recipe[key] != value
-    ]
 
 
 def check_resources(config: RunConfig, *, num_cpus: float, num_gpus: float) -> None:

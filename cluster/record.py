@@ -21,6 +21,7 @@ from cluster.interrupt import deferred_interrupt
 from cluster.progress import Reporter
 from cluster.recording import RecordingJob
 from cluster.session import Backend
+from cluster.teacher_view import refuse_view
 from common.dataset import Manifest
 from common.errors import ConfigError, DatasetError
 from common.storage import Location
@@ -41,6 +42,7 @@ def recording_config(config: RunConfig) -> RunConfig:
         raise ConfigError(
             "teacher.refresh: a recording has the labels of one teacher; leave the table out"
         )
+    refuse_view(config, "record")
     behavior = config.behavior
     if behavior.teacher_share(0.0) < 1.0:
         raise ConfigError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from actors.environments import EnvConfig
+from actors.environments.atari import AtariView
 from actors.placement import AtSamplingPlacement, SharedPlacement
 from cluster.refresh_config import RefreshConfig
 from common.config import StrictModel
@@ -51,6 +52,8 @@ class TeacherConfig(StrictModel):
     """How the teacher acts, where the file's own answer should not hold."""
     refresh: RefreshConfig | None = None
     """Where newer versions of it come from while the run goes on."""
+    view: AtariView | None = None
+    """What the teacher sees of the games, where that is not what `[env]` shows the student."""
 
 
 class TaskConfig(StrictModel):

@@ -25,6 +25,13 @@ class EnvironmentSpec:
     """Frames in a stack, where observations are stacked frames."""
     action_box: BoxActions | None = None
     """Of actions that are vectors."""
+    teacher_observation: ObservationSpec | None = None
+    """What the teacher sees, where that is not what the student sees, `observation`."""
+
+    @property
+    def seen_by_teacher(self) -> ObservationSpec:
+        """What the teacher sees."""
+        return self.teacher_observation or self.observation
 
 
 class StepResult(NamedTuple):
@@ -45,6 +52,9 @@ class VectorEnvironment(ABC):
 
     spec: EnvironmentSpec
     num_envs: int
+    teacher_observations: Observations | None = None
+    """[N, *shape] of the present states as the teacher sees them, a new array at every step, where
+    that is not what `reset` and `step` return."""
 
     @abstractmethod
     def reset(self, seed: int) -> Observations:

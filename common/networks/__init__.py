@@ -7,6 +7,7 @@ from pydantic import Field
 from common.networks.base import NetworkOutput, PolicyNetwork
 from common.networks.ensemble import Ensemble, EnsembleSpec
 from common.networks.external import ExternalNetwork, ExternalSpec
+from common.networks.gru import GRU, GRUSpec
 from common.networks.lstm import LSTM, LSTMSpec
 from common.networks.mlp import MLP, MLPSpec
 from common.networks.nature_cnn import NatureCNN, NatureCNNSpec
@@ -24,7 +25,8 @@ NetworkSpec = Annotated[NatureCNNSpec | MLPSpec | LSTMSpec, Field(discriminator=
 """What can be built with fresh weights and trained."""
 
 AnyNetworkSpec = Annotated[
-    NatureCNNSpec | MLPSpec | LSTMSpec | EnsembleSpec | ExternalSpec, Field(discriminator="name")
+    NatureCNNSpec | MLPSpec | LSTMSpec | GRUSpec | EnsembleSpec | ExternalSpec,
+    Field(discriminator="name"),
 ]
 """What a policy can have: a network of ours, several of them, or a program of its own runtime."""
 
@@ -35,13 +37,14 @@ NETWORKS: dict[str, type[PolicyNetwork]] = {
 }
 
 _ONLY_ASKED: dict[str, type[PolicyNetwork]] = {
+    "gru": GRU,
     "ensemble": Ensemble,
     "external": ExternalNetwork,
 }
 
 
 def build_network(
-    spec: NatureCNNSpec | MLPSpec | LSTMSpec | EnsembleSpec | ExternalSpec,
+    spec: NatureCNNSpec | MLPSpec | LSTMSpec | GRUSpec | EnsembleSpec | ExternalSpec,
     *,
     observation_shape: tuple[int, ...],
     num_actions: int,

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from common.config import StrictModel
 from common.errors import PolicyFileError
+from common.networks.gru import GRUSpec
 from common.networks.nature_cnn import NatureCNNSpec
 from common.policies.spec import ActingSpec, DistKind, ObservationSpec, PolicySpec
 
@@ -21,10 +22,15 @@ _FLATTEN = re.compile(r"flatten (\(C,H,W\) )?[\d*=]+")
 _FC = re.compile(r"fc: Linear\(\d+, ?(\d+)\) ReLU")
 _HEAD = re.compile(r"head: Linear\(\d+, ?(?:n_actions|\d+)\) (policy logits|Q-values)")
 _VALUE = re.compile(r"value: Linear\(\d+, ?1\)(?: from the same \d+ features)?")
-_RECURRENT = re.compile(r"\b(?:GRU\w*|LSTM\w*|RNN\w*|recurrent)\b")
+_PADDED_CONVS = re.compile(
+    r"conv1\.\.conv(\d+): each Conv2d\(in, ?(\d+), ?k(\d+), ?s(\d+), ?pad(\d+)\) ELU\b.*"
+)
+_GRU = re.compile(r"rnn: GRUCell\(\d+, ?(\d+)\); state zeros at episode start\b.*")
 _EPSILON = re.compile(r"\beps(?:ilon)? ?=? ?(\d*\.?\d+)")
 _FRAME_SKIP = re.compile(r"action repeated (\d+) emulator frames")
 _STICKY = re.compile(r"sticky actions (\d*\.?\d+)")
+_FIELD = "crop rows 35:195, mean over RGB (float64), scipy.misc.bytescale contrast stretch"
+"""How a card begins to tell of the picture that `actors.environments.pictures` calls `field`."""
 
 _DIST: dict[str, DistKind] = {"policy logits": "logits", "Q-values": "q_values"}
 _SCALE = {"x/255 float32": 1 / 255, "already 0..1": 1 / 255}
@@ -49,6 +55,7 @@ class Preprocessing(StrictModel):
     input_shape: tuple[int, int, int]
     scaling: str
     frame_skip: str = ""
+    gray_resize: str = ""
 
 
 class ModelCard(StrictModel):
@@ -69,7 +76,7 @@ class ModelCard(StrictModel):
 
 
 class _Layers(NamedTuple):
-    network: NatureCNNSpec
+    network: NatureCNNSpec | GRUSpec
     dist: DistKind
     has_value: bool
 
@@ -133,13 +140,8 @@ def atari_id(game: str) -> str:
 
 
 def _read_layers(lines: Sequence[str], state: Mapping[str, torch.Tensor], source: str) -> _Layers:
-    recurrent = _RECURRENT.search("\n".join(lines))
-    if recurrent or any(name.startswith("rnn.") for name in state):
-        what = recurrent[0] if recurrent else "rnn"
-        raise _refusal(
-            source,
-            f"recurrent teachers are not supported yet ({what}); give a feed-forward teacher",
-        )
+    if any(line.startswith("rnn:") for line in lines) or "rnn.weight_hh" in state:
+        return _read_recurrent(lines, state, source)
     convs: list[tuple[int, int, int]] = []
     hidden: list[int] = []
     dists: list[DistKind] = []
@@ -168,6 +170,35 @@ def _read_layers(lines: Sequence[str], state: Mapping[str, torch.Tensor], source
     return _Layers(network, dists[0], has_value)
 
 
+def _read_recurrent(
+    lines: Sequence[str], state: Mapping[str, torch.Tensor], source: str
+) -> _Layers:
+    found: dict[str, re.Match[str]] = {}
+    known = {"convolutions": _PADDED_CONVS, "rnn": _GRU, "head": _HEAD}
+    for line in lines:
+        matches = {name: match for name, form in known.items() if (match := form.fullmatch(line))}
+        if not (matches or _VALUE.fullmatch(line) or _FLATTEN.fullmatch(line)):
+            raise _refusal(
+                source,
+                f"architecture line {line!r} is not understood; of recurrent policies, those with "
+                f"ELU convolutions of one kind, one GRUCell whose state is zeros at episode start, "
+                f"head (policy logits or Q-values) and value are supported",
+            )
+        found |= matches
+    if missing := sorted(known.keys() - found.keys()):
+        raise _refusal(source, f"the architecture of a recurrent policy has no {missing[0]} line")
+    count, channels, kernel, stride, padding = map(int, found["convolutions"].groups())
+    network = GRUSpec(
+        channels=(channels,) * count,
+        kernels=(kernel,) * count,
+        strides=(stride,) * count,
+        paddings=(padding,) * count,
+        activation="elu",
+        hidden=int(found["rnn"][1]),
+    )
+    return _Layers(network, _DIST[found["head"][1]], "value.weight" in state)
+
+
 def _read_acting(text: str, source: str) -> ActingSpec:
     if text.startswith("sample"):
         return ActingSpec(mode="sample")
@@ -185,15 +216,18 @@ def _read_environment(card: ModelCard) -> dict[str, Any]:
     native = card.measured.get("native")
     for key, name in _NATIVE.items():
         value = native.get(name) if isinstance(native, dict) else None
-        # A list is a range to draw from, and no setting here.
         if isinstance(value, int | float):
             environment[key] = value
+        elif key == "frame_skip" and isinstance(value, list) and len(value) == 2:
+            environment |= {"frame_skip": value[0], "frame_skip_max": value[1] - 1}
     text = card.preprocessing.frame_skip
     if skip := _FRAME_SKIP.search(text):
         environment["frame_skip"] = int(skip[1])
     if sticky := _STICKY.search(text):
         environment["sticky_actions"] = float(sticky[1])
-    environment["preprocessing"] = card.preprocessing.model_dump(mode="json")
+    if card.preprocessing.gray_resize.startswith(_FIELD):
+        environment["picture"] = "field"
+    environment["preprocessing"] = card.preprocessing.model_dump(mode="json", exclude_unset=True)
     return environment
 
 

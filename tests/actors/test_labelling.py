@@ -7,6 +7,7 @@ from actors.labelling import (
     MAX_UNANSWERED,
     ROWS_PER_QUESTION,
     LabelAtOnce,
+    LabelInOrder,
     LabelLater,
     LeaveUnlabelled,
     make_labelling,
@@ -50,6 +51,9 @@ class Elsewhere:
         return answer
 
 
+MEMORY = {"name": "lstm", "hidden": 4, "torso": {"name": "mlp", "hidden": (8,)}}
+
+
 def rows(num_steps: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(num_steps, NUM_ENVS, VECTOR)).astype(np.float32)
 
@@ -58,6 +62,7 @@ def rows(num_steps: int) -> np.ndarray:
     ("teacher", "labels", "kind"),
     [
         (here(), True, LabelAtOnce),
+        (here(network=MEMORY), True, LabelInOrder),
         (Elsewhere(here()), True, LabelLater),
         (here(), False, LeaveUnlabelled),
     ],
@@ -65,7 +70,7 @@ def rows(num_steps: int) -> np.ndarray:
 def test_where_the_teacher_is_decides_how_rows_are_labelled(
     teacher: ActingPolicy, labels: bool, kind: type
 ) -> None:
-    assert type(make_labelling(teacher, labels=labels)) is kind
+    assert type(make_labelling(teacher, labels=labels, num_envs=NUM_ENVS)) is kind
 
 
 @pytest.mark.parametrize("num_steps", [1, ROWS_PER_QUESTION, 3 * ROWS_PER_QUESTION + 1, 64])
@@ -159,3 +164,28 @@ def test_a_chunk_in_which_a_newer_teacher_takes_over_counts_as_the_older_ones(ki
             labelling.row(t, observations, EVERYONE)
         found.append(labelling.finish().version)
     assert found == [1, 2, 2, 3]
+
+
+@pytest.mark.parametrize("who", [NOBODY, EVERYONE, np.array([1])])
+def test_a_teacher_with_a_memory_hears_every_row_of_an_episode(who: np.ndarray) -> None:
+    """Over chunks, whoever acts; copy 1 starts an episode at the third row of the second chunk."""
+    teacher, seen = here(network=MEMORY), rows(9)
+    labelling = LabelInOrder(teacher, NUM_ENVS)
+    found = []
+    for chunk in (0, 1):
+        labelling.start(4, NUM_ENVS)
+        for t in range(4):
+            if (chunk, t) == (1, 2):
+                labelling.forget(np.array([1]))
+            said = labelling.row(t, seen[4 * chunk + t], who)
+            assert len(said) == len(who)
+        found.append(labelling.finish().dist_inputs)
+    labels = np.concatenate(found)
+    for copy in range(NUM_ENVS):
+        memory = np.zeros((1, 2, 4), np.float32)
+        for t in range(8):
+            if (copy, t) == (1, 6):
+                memory[:] = 0
+            outputs, memory = teacher.remember(seen[t, copy][None], memory)
+            wanted = outputs.dist_inputs[0] - outputs.dist_inputs[0].max()  # as labels are kept
+            np.testing.assert_allclose(labels[t, copy], wanted, atol=2e-3)

@@ -8,8 +8,8 @@ game over and over) and every chunk goes through the product's codec; a transiti
 `num_bytes / num_transitions` of the encoded chunk: frames, teacher logits and values, actions,
 rewards, flags and headers. The Space Invaders teacher is recurrent and plays on single 80 × 80
 frames of the playing field, cropped and contrast-stretched: `space_invaders` holds what a student
-of the project sees of its games (4 × 84 × 84, as the others), `space_invaders_own` the teacher's
-own frames (80 × 80 planes, stack of 1), which compress worse. The teachers lie in
+sees of its games (4 × 84 × 84, as the others), `space_invaders_own` the teacher's own frames
+(80 × 80 planes, stack of 1). The teachers lie in
 `../shared/teachers` beside the checkout; Pong's is the bundled one.
 
 `--million` fills one `ReplayShard`, in a fresh process, with a million transitions of real Pong
@@ -32,14 +32,13 @@ import numpy as np
 
 from actors.behavior import TeacherDriven
 from actors.env_runner import EnvRunner, EpisodeResult
-from actors.environments import VectorEnvironment
-from actors.environments.atari import AtariConfig, AtariEnvironment
+from actors.environments import VectorEnvironment, make_environment
+from actors.environments.atari import AtariConfig, AtariView
 from common.codec import EncodedChunk, encode
 from common.networks.inputs import Precision
 from common.policies.inference import InferencePolicy, hardware_has_bfloat16
 from common.teachers import load_teacher
 from common.threads import set_threads
-from tests.benchmarks.gru_teacher import GruEnvironment, GruTeacher
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "teachers"
@@ -55,6 +54,8 @@ TEACHERS = {
 COPIES, UNROLL = 32, 64
 """Chunks as the recipes have them by default."""
 EPSILON = 0.05
+FIELD = AtariView(picture="field", frame_size=80, frame_stack=1, max_pool=False)
+"""What the recurrent teacher sees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,11 +84,13 @@ def make_player(game: str) -> tuple[InferencePolicy, VectorEnvironment]:
     if not path.exists():
         sys.exit(f"{path.name} is not there: put the shared teachers into ../shared/teachers")
     if "gru" in name:
-        teacher = GruTeacher(path, COPIES)
-        rom, own = game.removesuffix("_own"), game.endswith("_own")
-        return teacher, GruEnvironment(rom, teacher, num_envs=COPIES, standard=not own)
+        seen = AtariConfig(id=game.removesuffix("_own"), noop_max=0, fire_reset=False)
+        own = FIELD.of(seen)
+        shown = own if game.endswith("_own") else seen
+        games = make_environment(shown, num_envs=COPIES, teacher_view=own)
+        return InferencePolicy(load_teacher(path)), games
     precision: Precision = "bfloat16" if hardware_has_bfloat16() else "float32"
-    env = AtariEnvironment(AtariConfig(id=game), num_envs=COPIES, num_threads=1)
+    env = make_environment(AtariConfig(id=game), num_envs=COPIES)
     return InferencePolicy(load_teacher(path), precision=precision), env
 
 

@@ -17,8 +17,11 @@ SHORT_PONG = AtariConfig(id="pong", frame_size=24, max_frames_per_episode=80)
 """Episodes of 20 steps, ended by truncation."""
 
 CARTPOLE = GymnasiumConfig(id="CartPole-v1")
-CONFIGS = {"atari": SHORT_PONG, "gymnasium": CARTPOLE}
-"""One configuration of every family."""
+OWN_PONG = SHORT_PONG.model_copy(update={"picture": "field", "frame_skip_max": 4})
+"""The same with frames that ale-py's vector environment does not make."""
+
+CONFIGS = {"atari": SHORT_PONG, "atari_games": OWN_PONG, "gymnasium": CARTPOLE}
+"""One configuration of every family, and of every way to play it."""
 
 each_family = pytest.mark.parametrize("family", CONFIGS)
 
@@ -56,8 +59,7 @@ def refusal(config: AtariConfig | GymnasiumConfig, error: type[UserError]) -> st
 
 
 def test_every_family_is_tested():
-    assert CONFIGS.keys() == ENVIRONMENTS.keys()
-    assert {family: config.family for family, config in CONFIGS.items()} == {f: f for f in CONFIGS}
+    assert {config.family for config in CONFIGS.values()} == ENVIRONMENTS.keys()
 
 
 @each_family

@@ -162,10 +162,11 @@ def test_skip_and_stickiness_fall_back_on_what_was_measured(tmp_path: Path) -> N
     assert (environment["frame_skip"], environment["sticky_actions"]) == (4, 0.0)
 
 
-def test_a_random_skip_is_left_out(tmp_path: Path) -> None:
+def test_a_random_skip_is_told_by_its_bounds(tmp_path: Path) -> None:
     card = with_preprocessing(frame_skip="each action repeated a random 2, 3 or 4 emulator frames")
     card["measured"] = {"native": {"skip": [2, 5]}}
-    assert "frame_skip" not in load_teacher(write(tmp_path, card)).spec.environment
+    environment = load_teacher(write(tmp_path, card)).spec.environment
+    assert (environment["frame_skip"], environment["frame_skip_max"]) == (2, 4)
 
 
 def test_own_policies_are_read_as_they_were_saved(tmp_path: Path) -> None:
@@ -186,7 +187,7 @@ def test_own_policies_are_read_as_they_were_saved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("card", "complaint"),
     [
-        (with_line(3, "rnn: GRUCell(45,8)"), "recurrent teachers are not supported yet (GRUCell)"),
+        (with_line(3, "rnn: LSTMCell(45,8)"), "is not understood; of recurrent policies, those"),
         (with_line(0, "conv1: Conv2d(2,3,k4,s2,pad1) ELU"), "is not understood"),
         (with_line(0, "conv1: Conv2d(2,3,k4,s2) ELU"), "is not understood"),
         (with_line(1, "conv3: Conv2d(3,5,k3,s1) ReLU"), "is not understood"),
@@ -242,8 +243,8 @@ def test_a_file_without_a_head(tmp_path: Path) -> None:
 
 
 def test_recurrent_tensors_without_a_recurrent_line(tmp_path: Path) -> None:
-    state = random_state() | {"rnn.weight_ih": torch.zeros(3, 3)}
-    assert "recurrent teachers are not supported yet" in refusal(write(tmp_path, CARD, state))
+    state = random_state() | {"rnn.weight_hh": torch.zeros(3, 3)}
+    assert "of recurrent policies, those with" in refusal(write(tmp_path, CARD, state))
 
 
 @pytest.mark.parametrize("rom", roms.get_all_rom_ids())
@@ -287,9 +288,3 @@ def test_published_teachers(
     native = card["measured"]["native"]
     assert spec.environment["sticky_actions"] == native["sticky"]
     assert spec.environment["max_pool"] == native["maxpool"]
-
-
-@pytest.mark.parametrize("name", ["pong-a3cgru-babya3c", "spaceinvaders-a3cgru-babya3c"])
-def test_published_recurrent_teachers_are_refused(shared_teachers: Path, name: str) -> None:
-    message = refusal(shared_teachers / name / f"{name}.safetensors")
-    assert "recurrent teachers are not supported yet" in message
