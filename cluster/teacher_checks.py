@@ -70,8 +70,8 @@ def _check_memory(name: str, config: RunConfig) -> None:
         if wanted:
             raise MismatchError(
                 f"{setting}: {name} has a memory, and must see every episode in order; use "
-                f"placement 'runner', no teacher.refresh or objective.feature, and a number for the "
-                f"temperature"
+                f"placement 'runner', no teacher.refresh, no objective.feature, and a number for "
+                f"the temperature"
             )
 
 

@@ -163,6 +163,12 @@ def test_warnings_hold_the_teacher_against_its_own_view(tmp_path: Path) -> None:
             ConfigError,
             "objective.feature: the learner would",
         ),
+        (
+            ("teacher.refresh={path = 'versions'}",),
+            {},
+            ConfigError,
+            "teacher.view: does not work with [teacher.refresh]",
+        ),
         (("teacher.view={}",), {}, MismatchError, "or say in teacher.view what it sees"),
         (
             ("actors.inference.placement=shared",),
@@ -193,7 +199,12 @@ def test_what_does_not_work_is_refused_in_a_line(
 
 
 @pytest.mark.parametrize(
-    "setting", ["actors.inference.placement=at_sampling", "objective.feature={}"]
+    "setting",
+    [
+        "actors.inference.placement=at_sampling",
+        "objective.feature={}",
+        "teacher.refresh={path = 'versions'}",
+    ],
 )
 def test_the_learner_asks_no_teacher_with_a_memory(tmp_path: Path, setting: str) -> None:
     """Also where it sees what the student sees."""
