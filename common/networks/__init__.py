@@ -8,6 +8,7 @@ from common.networks.base import NetworkOutput, PolicyNetwork
 from common.networks.ensemble import Ensemble, EnsembleSpec
 from common.networks.external import ExternalNetwork, ExternalSpec
 from common.networks.gru import GRU, GRUSpec
+from common.networks.impala_cnn import ImpalaCNN, ImpalaCNNSpec
 from common.networks.lstm import LSTM, LSTMSpec
 from common.networks.mlp import MLP, MLPSpec
 from common.networks.nature_cnn import NatureCNN, NatureCNNSpec
@@ -21,17 +22,20 @@ __all__ = [
     "build_network",
 ]
 
-NetworkSpec = Annotated[NatureCNNSpec | MLPSpec | LSTMSpec, Field(discriminator="name")]
+NetworkSpec = Annotated[
+    NatureCNNSpec | ImpalaCNNSpec | MLPSpec | LSTMSpec, Field(discriminator="name")
+]
 """What can be built with fresh weights and trained."""
 
 AnyNetworkSpec = Annotated[
-    NatureCNNSpec | MLPSpec | LSTMSpec | GRUSpec | EnsembleSpec | ExternalSpec,
+    NatureCNNSpec | ImpalaCNNSpec | MLPSpec | LSTMSpec | GRUSpec | EnsembleSpec | ExternalSpec,
     Field(discriminator="name"),
 ]
 """What a policy can have: a network of ours, several of them, or a program of its own runtime."""
 
 NETWORKS: dict[str, type[PolicyNetwork]] = {
     "nature_cnn": NatureCNN,
+    "impala_cnn": ImpalaCNN,
     "mlp": MLP,
     "lstm": LSTM,
 }
@@ -44,7 +48,9 @@ _ONLY_ASKED: dict[str, type[PolicyNetwork]] = {
 
 
 def build_network(
-    spec: NatureCNNSpec | MLPSpec | LSTMSpec | GRUSpec | EnsembleSpec | ExternalSpec,
+    spec: (
+        NatureCNNSpec | ImpalaCNNSpec | MLPSpec | LSTMSpec | GRUSpec | EnsembleSpec | ExternalSpec
+    ),
     *,
     observation_shape: tuple[int, ...],
     num_actions: int,

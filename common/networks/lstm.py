@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from common.config import StrictModel
 from common.networks.base import NetworkOutput, PolicyNetwork, Steps, apply_head
+from common.networks.impala_cnn import ImpalaCNN, ImpalaCNNSpec
 from common.networks.inputs import Layout
 from common.networks.mlp import MLP, MLPSpec
 from common.networks.nature_cnn import NatureCNN, NatureCNNSpec
@@ -23,7 +24,9 @@ class LSTMSpec(StrictModel):
     """The torso, and the width of the memory."""
 
     name: Literal["lstm"] = "lstm"
-    torso: Annotated[NatureCNNSpec | MLPSpec, Field(discriminator="name")] = MLPSpec()
+    torso: Annotated[NatureCNNSpec | ImpalaCNNSpec | MLPSpec, Field(discriminator="name")] = (
+        MLPSpec()
+    )
     hidden: int = Field(default=128, gt=0)
     """H."""
 
@@ -137,8 +140,12 @@ class LSTM(PolicyNetwork):
             self.core.bias_ih[width : 2 * width] = 1.0  # of the forget gate
 
 
-def _torso(spec: NatureCNNSpec | MLPSpec, shape: tuple[int, ...]) -> NatureCNN | MLP:
+def _torso(
+    spec: NatureCNNSpec | ImpalaCNNSpec | MLPSpec, shape: tuple[int, ...]
+) -> NatureCNN | ImpalaCNN | MLP:
     """Build the torso with a head that nobody needs."""
     if isinstance(spec, MLPSpec):
         return MLP(spec, observation_shape=shape, num_actions=1, has_value=False)
+    if isinstance(spec, ImpalaCNNSpec):
+        return ImpalaCNN(spec, observation_shape=shape, num_actions=1, has_value=False)
     return NatureCNN(spec, observation_shape=shape, num_actions=1, has_value=False)

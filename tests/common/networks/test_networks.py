@@ -4,6 +4,7 @@ from pydantic import ValidationError
 
 from common.errors import MismatchError
 from common.networks import NETWORKS, PolicyNetwork, build_network
+from common.networks.impala_cnn import ImpalaCNNSpec
 from common.networks.lstm import LSTMSpec
 from common.networks.mlp import MLPSpec
 from common.networks.nature_cnn import SIZES, NatureCNNSpec
@@ -11,6 +12,7 @@ from common.networks.nature_cnn import SIZES, NatureCNNSpec
 FRAMES = (4, 84, 84)
 EXAMPLES = {
     "nature_cnn": (NatureCNNSpec.model_validate({"size": "62k"}), FRAMES),
+    "impala_cnn": (ImpalaCNNSpec(channels=(4, 6), blocks=1, hidden=8), (4, 21, 20)),
     "mlp": (MLPSpec(hidden=(8, 6)), (5,)),
     "lstm": (LSTMSpec(torso=MLPSpec(hidden=(8,)), hidden=6), (5,)),
 }
@@ -151,3 +153,25 @@ def test_a_network_of_some_inputs_sees_no_others():
 def test_inputs_that_are_not_there_are_refused(inputs):
     with pytest.raises(MismatchError, match="name different entries of the observation"):
         build(MLPSpec(inputs=inputs), (5,))
+
+
+def test_impala_cnn_has_the_papers_layers():
+    """Espeholt et al. 2018, figure 3: fifteen convolutions, 3,872 features, 256 units."""
+    network = build(ImpalaCNNSpec(), FRAMES)
+    convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert len(convolutions) == 15
+    assert network.fc.weight.shape == (256, 32 * 11 * 11)
+    assert network.features(torch.rand(2, *FRAMES)).shape == (2, 256)
+
+
+def test_a_fresh_residual_block_changes_little():
+    network = build(ImpalaCNNSpec(), FRAMES)
+    network.initialise()
+    x = torch.rand(2, 16, 9, 9)
+    change = network.sections[0].blocks[0](x) - x
+    assert 0 < change.std() < 0.3 * x.std()
+
+
+def test_impala_cnn_takes_frames_only():
+    with pytest.raises(MismatchError, match="use network mlp for vectors"):
+        build(ImpalaCNNSpec(), (5,))

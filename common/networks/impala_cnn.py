@@ -1,0 +1,128 @@
+"""The residual network of Espeholt et al. 2018 (IMPALA, the deep one), by width.
+
+State names are `sections.S.conv`, `sections.S.blocks.B.conv1` and `conv2`, `fc`, `head` and, with a
+value head, `value`; convolutions are OIHW, linear layers (out, in), and the flattening order is
+(C, H, W).
+"""
+
+from typing import Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import nn
+from torch.nn import functional as F
+
+from common.config import StrictModel
+from common.errors import MismatchError
+from common.networks.base import NetworkOutput, PolicyNetwork, apply_head, scaled_weight
+
+
+class ImpalaCNNSpec(StrictModel):
+    """Sections of residual blocks, one fully connected layer, and the heads."""
+
+    name: Literal["impala_cnn"] = "impala_cnn"
+    channels: tuple[PositiveInt, ...] = Field(default=(16, 32, 32), min_length=1)
+    """Of each section, which halves height and width; the paper's, times 1 to 4 elsewhere."""
+    blocks: PositiveInt = 2
+    """Residual blocks a section."""
+    hidden: PositiveInt = 256
+
+
+class _Residual(nn.Module):
+    """x + two convolutions of 3 x 3, each behind a ReLU."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inner: torch.Tensor = self.conv2(F.relu(self.conv1(F.relu(x))))
+        return x + inner
+
+
+class _Section(nn.Module):
+    """A convolution of 3 x 3, a maximum over 3 x 3 with stride 2, residual blocks."""
+
+    def __init__(self, channels_in: int, channels: int, blocks: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels, 3, padding=1)
+        self.blocks = nn.ModuleList(_Residual(channels) for _ in range(blocks))
+
+    def forward(self, x: torch.Tensor, input_scale: float) -> torch.Tensor:
+        weight = scaled_weight(self.conv, input_scale)
+        x = F.max_pool2d(F.conv2d(x, weight, self.conv.bias, padding=1), 3, 2, padding=1)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class ImpalaCNN(PolicyNetwork):
+    """Frames [B, stack, H, W] → sections → ReLU layer → head, value."""
+
+    def __init__(
+        self,
+        spec: ImpalaCNNSpec,
+        *,
+        observation_shape: tuple[int, ...],
+        num_actions: int,
+        has_value: bool,
+    ) -> None:
+        super().__init__(
+            spec,
+            observation_shape=observation_shape,
+            num_actions=num_actions,
+            has_value=has_value,
+        )
+        if len(observation_shape) != 3:
+            raise MismatchError(
+                f"impala_cnn takes frames (stack, height, width), not observations of shape "
+                f"{observation_shape}; use network mlp for vectors"
+            )
+        channels, height, width = observation_shape
+        sections = []
+        for out in spec.channels:
+            sections.append(_Section(channels, out, spec.blocks))
+            channels, height, width = out, (height + 1) // 2, (width + 1) // 2
+        self.sections = nn.ModuleList(sections)
+        self.fc = nn.Linear(channels * height * width, spec.hidden)
+        self.head = nn.Linear(spec.hidden, num_actions)
+        self.value = nn.Linear(spec.hidden, 1) if has_value else None
+
+    def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
+        """Map frames [B, stack, H, W], times `input_scale`, to outputs."""
+        x = self.features(observation, input_scale=input_scale)
+        value = apply_head(self.value, x).squeeze(-1) if self.value is not None else None
+        return NetworkOutput(apply_head(self.head, x), value, x)
+
+    def features(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> torch.Tensor:
+        """Map frames to the fully connected layer, [B, F]."""
+        x = observation
+        for number, section in enumerate(self.sections):
+            x = section(x, input_scale if number == 0 else 1.0)
+        return F.relu(self.fc(F.relu(x).flatten(1)))
+
+    def initialise(self) -> None:
+        """Draw fresh weights; a residual block begins near the identity (Zhang et al. 2019).
+
+        With the others' weights every block would add as much again as it gets.
+        """
+        super().initialise()
+        for module in self.modules():
+            if isinstance(module, _Residual):
+                nn.init.orthogonal_(module.conv2.weight, 0.1)
+
+    def drop_heads(self) -> None:
+        """Leave `features` alone."""
+        del self.head
+
+    def first_layers(self) -> list[nn.Module]:
+        """Return the first section's convolution."""
+        first = self.sections[0]
+        assert isinstance(first, _Section)
+        return [first.conv]
+
+    @property
+    def num_features(self) -> int:
+        """Width of the fully connected layer."""
+        return self.fc.out_features
