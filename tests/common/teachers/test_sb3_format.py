@@ -239,6 +239,7 @@ def test_zoo_teachers(shared_teachers: Path, name: str) -> None:
         "activation": activation,
         "value_hidden": value_hidden,
         "gsde": None,
+        "inputs": None,
     }
     assert spec.environment == {"family": "gymnasium", "id": Path(name).name}
 
