@@ -100,6 +100,15 @@ class PolicyNetwork(nn.Module):
         self.num_actions = num_actions
         self.has_value = has_value
         self.normalizer: ObservationNormalizer | None = None
+        self.build()
+
+    @abstractmethod
+    def build(self) -> None:
+        """Make the layers that `spec` names, for observations and outputs of these shapes.
+
+        Raises:
+            MismatchError: the architecture cannot take observations of this shape.
+        """
 
     def set_normalizer(self, values: NormalizerValues | None) -> None:
         """Normalise observations from now on, or leave them as they are."""

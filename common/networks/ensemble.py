@@ -46,27 +46,16 @@ class EnsembleSpec(StrictModel):
 class Ensemble(PolicyNetwork):
     """Observations → all members → log-probabilities or Q-values of all together, mean value."""
 
-    def __init__(
-        self,
-        spec: EnsembleSpec,
-        *,
-        observation_shape: tuple[int, ...],
-        num_actions: int,
-        has_value: bool,
-    ) -> None:
-        super().__init__(
-            spec,
-            observation_shape=observation_shape,
-            num_actions=num_actions,
-            has_value=has_value,
-        )
+    def build(self) -> None:
+        """Make the members."""
+        spec: EnsembleSpec = self.spec
         self._says, self._combine = spec.says, spec.combine
         self.members = nn.ModuleList(
             MEMBERS[member.name](
                 member,
-                observation_shape=observation_shape,
-                num_actions=num_actions,
-                has_value=has_value,
+                observation_shape=self.observation_shape,
+                num_actions=self.num_actions,
+                has_value=self.has_value,
             )
             for member in spec.members
         )

@@ -42,20 +42,9 @@ class ExternalNetwork(PolicyNetwork):
     program: torch.Tensor
     """[num_bytes] the file, byte by byte."""
 
-    def __init__(
-        self,
-        spec: ExternalSpec,
-        *,
-        observation_shape: tuple[int, ...],
-        num_actions: int,
-        has_value: bool,
-    ) -> None:
-        super().__init__(
-            spec,
-            observation_shape=observation_shape,
-            num_actions=num_actions,
-            has_value=has_value,
-        )
+    def build(self) -> None:
+        """Make room for the program."""
+        spec: ExternalSpec = self.spec
         self.register_buffer("program", torch.zeros(spec.num_bytes, dtype=torch.uint8))
         self._scale = 1.0
         self._opened: Program | None = None

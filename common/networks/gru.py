@@ -47,27 +47,16 @@ class GRUSpec(StrictModel):
 class GRU(PolicyNetwork):
     """Frames [B, stack, H, W] → convolutions → GRU cell → head, value."""
 
-    def __init__(
-        self,
-        spec: GRUSpec,
-        *,
-        observation_shape: tuple[int, ...],
-        num_actions: int,
-        has_value: bool,
-    ) -> None:
-        super().__init__(
-            spec,
-            observation_shape=observation_shape,
-            num_actions=num_actions,
-            has_value=has_value,
-        )
-        if len(observation_shape) != 3:
+    def build(self) -> None:
+        """Make the layers."""
+        spec: GRUSpec = self.spec
+        if len(self.observation_shape) != 3:
             raise MismatchError(
                 f"gru takes frames (stack, height, width), not observations of shape "
-                f"{observation_shape}"
+                f"{self.observation_shape}"
             )
         self._activation = ACTIVATIONS[spec.activation]()
-        channels, height, width = observation_shape
+        channels, height, width = self.observation_shape
         self._convs: list[nn.Conv2d] = []
         layers = zip(spec.channels, spec.kernels, spec.strides, spec.paddings, strict=True)
         for number, (out, kernel, stride, padding) in enumerate(layers, start=1):
@@ -76,7 +65,7 @@ class GRU(PolicyNetwork):
             )
             if height < 1 or width < 1:
                 raise MismatchError(
-                    f"gru: frames of {observation_shape[1:]} are too small for layer "
+                    f"gru: frames of {self.observation_shape[1:]} are too small for layer "
                     f"conv{number} (kernel {kernel}, stride {stride}, padding {padding})"
                 )
             conv = nn.Conv2d(channels, out, kernel, stride, padding)
@@ -84,8 +73,8 @@ class GRU(PolicyNetwork):
             self._convs.append(conv)
             channels = out
         self.rnn = nn.GRUCell(channels * height * width, spec.hidden)
-        self.head = nn.Linear(spec.hidden, num_actions)
-        self.value = nn.Linear(spec.hidden, 1) if has_value else None
+        self.head = nn.Linear(spec.hidden, self.num_actions)
+        self.value = nn.Linear(spec.hidden, 1) if self.has_value else None
 
     @property
     def memory_shape(self) -> tuple[int] | None:

@@ -60,34 +60,23 @@ class _Section(nn.Module):
 class ImpalaCNN(PolicyNetwork):
     """Frames [B, stack, H, W] → sections → ReLU layer → head, value."""
 
-    def __init__(
-        self,
-        spec: ImpalaCNNSpec,
-        *,
-        observation_shape: tuple[int, ...],
-        num_actions: int,
-        has_value: bool,
-    ) -> None:
-        super().__init__(
-            spec,
-            observation_shape=observation_shape,
-            num_actions=num_actions,
-            has_value=has_value,
-        )
-        if len(observation_shape) != 3:
+    def build(self) -> None:
+        """Make the layers."""
+        spec: ImpalaCNNSpec = self.spec
+        if len(self.observation_shape) != 3:
             raise MismatchError(
                 f"impala_cnn takes frames (stack, height, width), not observations of shape "
-                f"{observation_shape}; use network mlp for vectors"
+                f"{self.observation_shape}; use network mlp for vectors"
             )
-        channels, height, width = observation_shape
+        channels, height, width = self.observation_shape
         sections = []
         for out in spec.channels:
             sections.append(_Section(channels, out, spec.blocks))
             channels, height, width = out, (height + 1) // 2, (width + 1) // 2
         self.sections = nn.ModuleList(sections)
         self.fc = nn.Linear(channels * height * width, spec.hidden)
-        self.head = nn.Linear(spec.hidden, num_actions)
-        self.value = nn.Linear(spec.hidden, 1) if has_value else None
+        self.head = nn.Linear(spec.hidden, self.num_actions)
+        self.value = nn.Linear(spec.hidden, 1) if self.has_value else None
 
     def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
         """Map frames [B, stack, H, W], times `input_scale`, to outputs."""

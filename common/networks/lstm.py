@@ -19,6 +19,12 @@ from common.networks.inputs import Layout
 from common.networks.mlp import MLP, MLPSpec
 from common.networks.nature_cnn import NatureCNN, NatureCNNSpec
 
+TORSOS: dict[str, type[NatureCNN | ImpalaCNN | MLP]] = {
+    "nature_cnn": NatureCNN,
+    "impala_cnn": ImpalaCNN,
+    "mlp": MLP,
+}
+
 
 class LSTMSpec(StrictModel):
     """The torso, and the width of the memory."""
@@ -40,27 +46,19 @@ class LSTMSpec(StrictModel):
 class LSTM(PolicyNetwork):
     """Observations → torso → LSTM cell → head, value."""
 
-    def __init__(
-        self,
-        spec: LSTMSpec,
-        *,
-        observation_shape: tuple[int, ...],
-        num_actions: int,
-        has_value: bool,
-    ) -> None:
-        super().__init__(
-            spec,
-            observation_shape=observation_shape,
-            num_actions=num_actions,
-            has_value=has_value,
+    def build(self) -> None:
+        """Make the layers."""
+        spec: LSTMSpec = self.spec
+        # With a head that nobody needs.
+        torso = TORSOS[spec.torso.name](
+            spec.torso, observation_shape=self.observation_shape, num_actions=1, has_value=False
         )
-        torso = _torso(spec.torso, observation_shape)
         width = torso.num_features
         torso.drop_heads()
         self.torso = torso
         self.core = nn.LSTMCell(width, spec.hidden)
-        self.head = nn.Linear(spec.hidden, num_actions)
-        self.value = nn.Linear(spec.hidden, 1) if has_value else None
+        self.head = nn.Linear(spec.hidden, self.num_actions)
+        self.value = nn.Linear(spec.hidden, 1) if self.has_value else None
 
     @property
     def memory_shape(self) -> tuple[int, int] | None:
@@ -138,14 +136,3 @@ class LSTM(PolicyNetwork):
             nn.init.zeros_(bias)
         with torch.no_grad():
             self.core.bias_ih[width : 2 * width] = 1.0  # of the forget gate
-
-
-def _torso(
-    spec: NatureCNNSpec | ImpalaCNNSpec | MLPSpec, shape: tuple[int, ...]
-) -> NatureCNN | ImpalaCNN | MLP:
-    """Build the torso with a head that nobody needs."""
-    if isinstance(spec, MLPSpec):
-        return MLP(spec, observation_shape=shape, num_actions=1, has_value=False)
-    if isinstance(spec, ImpalaCNNSpec):
-        return ImpalaCNN(spec, observation_shape=shape, num_actions=1, has_value=False)
-    return NatureCNN(spec, observation_shape=shape, num_actions=1, has_value=False)

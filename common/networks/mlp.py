@@ -39,39 +39,28 @@ class MLPSpec(StrictModel):
 class MLP(PolicyNetwork):
     """Vectors [B, D] → hidden layers → head, value."""
 
-    def __init__(
-        self,
-        spec: MLPSpec,
-        *,
-        observation_shape: tuple[int, ...],
-        num_actions: int,
-        has_value: bool,
-    ) -> None:
-        super().__init__(
-            spec,
-            observation_shape=observation_shape,
-            num_actions=num_actions,
-            has_value=has_value,
-        )
-        if len(observation_shape) != 1:
+    def build(self) -> None:
+        """Make the layers."""
+        spec: MLPSpec = self.spec
+        if len(self.observation_shape) != 1:
             raise MismatchError(
-                f"mlp takes vectors (size,), not observations of shape {observation_shape}; "
+                f"mlp takes vectors (size,), not observations of shape {self.observation_shape}; "
                 f"use network nature_cnn for frames"
             )
-        size = _num_inputs(spec, observation_shape[0])
+        size = _num_inputs(spec, self.observation_shape[0])
         self.activation = ACTIVATIONS[spec.activation]()
         self.layers = _linear_stack(size, spec.hidden)
         self.head: nn.Module = (
-            nn.Linear(spec.hidden[-1], num_actions)
+            nn.Linear(spec.hidden[-1], self.num_actions)
             if spec.gsde is None
-            else GSDEHead(spec.gsde, spec.hidden[-1], num_actions // 2)
+            else GSDEHead(spec.gsde, spec.hidden[-1], self.num_actions // 2)
         )
         self.value_layers: nn.ModuleList | None = None
         self.value: nn.Linear | None = None
-        if has_value and spec.value_hidden is not None:
+        if self.has_value and spec.value_hidden is not None:
             self.value_layers = _linear_stack(size, spec.value_hidden)
             self.value = nn.Linear((size, *spec.value_hidden)[-1], 1)
-        elif has_value:
+        elif self.has_value:
             self.value = nn.Linear(spec.hidden[-1], 1)
 
     def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:

@@ -63,26 +63,15 @@ class NatureCNNSpec(StrictModel):
 class NatureCNN(PolicyNetwork):
     """Frames [B, stack, H, W] → ReLU convolutions → ReLU layer → head, value."""
 
-    def __init__(
-        self,
-        spec: NatureCNNSpec,
-        *,
-        observation_shape: tuple[int, ...],
-        num_actions: int,
-        has_value: bool,
-    ) -> None:
-        super().__init__(
-            spec,
-            observation_shape=observation_shape,
-            num_actions=num_actions,
-            has_value=has_value,
-        )
-        if len(observation_shape) != 3:
+    def build(self) -> None:
+        """Make the layers."""
+        spec: NatureCNNSpec = self.spec
+        if len(self.observation_shape) != 3:
             raise MismatchError(
                 f"nature_cnn takes frames (stack, height, width), not observations of shape "
-                f"{observation_shape}; use network mlp for vectors"
+                f"{self.observation_shape}; use network mlp for vectors"
             )
-        channels, height, width = observation_shape
+        channels, height, width = self.observation_shape
         self.convs: list[nn.Conv2d] = []
         for index, (out, kernel, stride) in enumerate(
             zip(spec.channels, spec.kernels, spec.strides, strict=True), start=1
@@ -90,7 +79,7 @@ class NatureCNN(PolicyNetwork):
             height, width = (height - kernel) // stride + 1, (width - kernel) // stride + 1
             if height < 1 or width < 1:
                 raise MismatchError(
-                    f"nature_cnn: frames of {observation_shape[1:]} are too small for layer "
+                    f"nature_cnn: frames of {self.observation_shape[1:]} are too small for layer "
                     f"conv{index} (kernel {kernel}, stride {stride})"
                 )
             conv = nn.Conv2d(channels, out, kernel, stride)
@@ -98,8 +87,8 @@ class NatureCNN(PolicyNetwork):
             self.convs.append(conv)
             channels = out
         self.fc = nn.Linear(channels * height * width, spec.hidden)
-        self.head = nn.Linear(spec.hidden, num_actions)
-        self.value = nn.Linear(spec.hidden, 1) if has_value else None
+        self.head = nn.Linear(spec.hidden, self.num_actions)
+        self.value = nn.Linear(spec.hidden, 1) if self.has_value else None
 
     def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
         """Map frames [B, stack, H, W] (or blocks of them), times `input_scale`, to outputs."""

@@ -47,7 +47,7 @@ def test_defaults_act_greedily_on_logits_without_a_value():
         ({"observation": NORMALIZED | {"scale": 0.5}}, "a normalizer is for float32"),
         ({"observation": NORMALIZED | {"shape": (3,)}}, "of 2 means and 2 stds"),
         ({"observation": NORMALIZED | {"normalizer": BAD}}, "greater than 0"),
-        ({"network": {"name": "transformer"}}, "'nature_cnn', 'mlp'"),
+        ({"network": {"name": "transformer"}}, "'nature_cnn', 'impala_cnn', 'mlp'"),
         ({"observation": {"shape": (0,), "dtype": "float32"}}, "greater than 0"),
         ({"observation": {"shape": (5,), "dtype": "float64"}}, "'uint8' or 'float32'"),
         ({"observation": {"shape": (5,), "dtype": "float32", "scale": 0}}, "greater than 0"),
