@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
+from torch import nn
 
 from common.errors import MismatchError
 from common.networks.mlp import MLPSpec
@@ -93,7 +94,8 @@ def _rl_module(spec: PolicySpec) -> Any:
     from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 
     network = spec.network
-    assert isinstance(network, MLPSpec)
+    assert isinstance(network, MLPSpec)  # `_obstacle` sees to it, and to what follows
+    assert spec.num_actions is not None
     is_q = spec.dist == "q_values"
     config = (DQN if is_q else PPO).get_default_config()
     if is_q:
@@ -124,6 +126,7 @@ def _with_scale_inside(policy: Policy) -> Policy:
     copy = policy_from_state(spec, policy.network.state_dict(), source=policy.spec.name)
     with torch.no_grad():
         for layer in copy.network.first_layers():
+            assert isinstance(layer, nn.Linear)
             layer.weight *= observation.scale
     return copy
 
