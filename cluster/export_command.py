@@ -1,4 +1,4 @@
-"""`stillhouse export`: a policy as a file that other runtimes read."""
+"""`stillhouse export`: a policy as a file or folder that other runtimes read."""
 
 from typing import Annotated
 
@@ -17,9 +17,9 @@ def export(
     source: Annotated[
         str, typer.Argument(help="A run directory or a policy file.", show_default=False)
     ],
-    format: Annotated[str, typer.Option(help="onnx")] = "onnx",
+    format: Annotated[str, typer.Option(help="onnx or rlmodule")] = "onnx",
     out: Annotated[
-        str | None, typer.Option(help="The file to write; by default beside the policy.")
+        str | None, typer.Option(help="The file or folder to write; by default beside the policy.")
     ] = None,
     task: Task = None,
 ) -> None:
@@ -43,6 +43,8 @@ def export(
         names = ", ".join(head.name for head in policy.spec.heads)
         raise ConfigError(f"{path}: of several tasks; name one with --task: {names}")
     target = locate(out) if out is not None else target
-    check_writable(target)
-    EXPORT_FORMATS[format](policy, target)
-    print(f"{target}: {target.num_bytes():,} bytes")
+    chosen = EXPORT_FORMATS[format]
+    check_writable(target, is_folder=chosen.is_folder)
+    chosen.write(policy, target)
+    files = [target / name for name in target.names()] if chosen.is_folder else [target]
+    print(f"{target}: {sum(file.num_bytes() for file in files):,} bytes")

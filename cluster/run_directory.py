@@ -131,19 +131,25 @@ def save_recipe(directory: RunDirectory, config: RunConfig) -> None:
     directory.recipe.write_text(tomli_w.dumps(tree))
 
 
-def check_writable(path: Named) -> None:
-    """Refuse a file on this disk that cannot be written, before the work that it is to hold.
+def check_writable(path: Named, *, is_folder: bool = False) -> None:
+    """Refuse what on this disk cannot be written, before the work that it is to hold.
+
+    Args:
+        path: of a file, or of a folder that may be there already.
+        is_folder: whether it is a folder.
 
     Raises:
-        ConfigError: its folder is missing or may not be written.
+        ConfigError: the folder that it lies in is missing or may not be written, or there is a
+            folder in the place of a file or the other way round.
     """
     location = locate(path)
     if not location.is_local:
         return
     target = Path(location.path)
-    folder = target.parent
-    if target.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ConfigError(f"{location}: cannot write there; name a file in an existing folder")
+    folder, kind = target.parent, "folder" if is_folder else "file"
+    is_taken = target.is_file() if is_folder else target.is_dir()
+    if is_taken or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(f"{location}: cannot write there; name a {kind} in an existing folder")
 
 
 def open_run_directory(path: Named, overrides: list[str]) -> tuple[RunDirectory, RunConfig]:

@@ -1,10 +1,11 @@
-"""Copy one of RLlib's default RLModules into a policy of our own, exactly.
+"""Copy weights between RLlib's default RLModules and policies of our own, exactly.
 
-The weights move from the RLModule's MLPs to our `MLP`, and both networks must then say the same
-about random observations: a new layout in RLlib is an error here, never a wrong teacher. RLlib
-itself is not imported; the names below are its names.
+The weights move between the RLModule's MLPs and our `MLP`, and both networks must then say the same
+about random observations: a new layout in RLlib is an error here, never a wrong teacher or a wrong
+export. RLlib itself is not imported; the names below are its names.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -33,12 +34,9 @@ def policy_from_rl_module(module: Any, spec: PolicySpec, *, seed: int = 0) -> Po
         RuntimeError: the copy's outputs differ from the RLModule's.
     """
     state: dict[str, torch.Tensor] = {}
-    for name, part in _parts(module, spec).items():
-        linears = [layer for layer in part.modules() if isinstance(layer, nn.Linear)]
-        for index, layer in enumerate(linears):
-            prefix = f"{name}.{index}" if name.endswith("layers") else name
-            state[f"{prefix}.weight"] = layer.weight.detach().cpu().clone()
-            state[f"{prefix}.bias"] = layer.bias.detach().cpu().clone()
+    for name, layer in _linears(module, spec):
+        state[f"{name}.weight"] = layer.weight.detach().cpu().clone()
+        state[f"{name}.bias"] = layer.bias.detach().cpu().clone()
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise FloatingPointError("the network's weights hold NaN or infinity")
     policy = policy_from_state(spec, state, source="RLModule")
@@ -46,18 +44,46 @@ def policy_from_rl_module(module: Any, spec: PolicySpec, *, seed: int = 0) -> Po
     return policy
 
 
+def policy_to_rl_module(policy: Policy, module: Any, *, seed: int = 0) -> None:
+    """Give an RLModule the weights of a policy.
+
+    Args:
+        policy: in float32 on the CPU; its observations have the scale 1.
+        module: RLlib's default torch module of a DQN without duelling or of a PPO, with MLPs of
+            the policy's widths; without a critic where the policy has no value head.
+        seed: of the observations that the two are compared on.
+
+    Raises:
+        FloatingPointError: an output is NaN or infinite.
+        RuntimeError: the RLModule's outputs differ from the policy's.
+    """
+    state = policy.network.state_dict()
+    with torch.no_grad():
+        for name, layer in _linears(module, policy.spec):
+            layer.weight.copy_(state[f"{name}.weight"])
+            layer.bias.copy_(state[f"{name}.bias"])
+    _check_outputs(policy, module, seed)
+
+
+def _linears(module: Any, spec: PolicySpec) -> Iterator[tuple[str, nn.Linear]]:
+    """Yield the RLModule's layers by the names of our `MLP`."""
+    for name, part in _parts(module, spec).items():
+        linears = [layer for layer in part.modules() if isinstance(layer, nn.Linear)]
+        for index, layer in enumerate(linears):
+            yield f"{name}.{index}" if name.endswith("layers") else name, layer
+
+
 def _parts(module: Any, spec: PolicySpec) -> dict[str, nn.Module]:
     """Return the RLModule's parts by the names of our `MLP`."""
     if spec.dist == "q_values":
         return {"layers": module.encoder, "head": module.af}
-    heads = {"head": module.pi, "value": module.vf}
-    if hasattr(module.encoder, "critic_encoder"):
-        towers = {
-            "layers": module.encoder.actor_encoder,
-            "value_layers": module.encoder.critic_encoder,
-        }
-        return towers | heads
-    return {"layers": module.encoder.encoder} | heads
+    shared = not hasattr(module.encoder, "actor_encoder")
+    actor = module.encoder.encoder if shared else module.encoder.actor_encoder
+    parts = {"layers": actor, "head": module.pi}
+    if spec.has_value:
+        parts |= {} if shared else {"value_layers": module.encoder.critic_encoder}
+        parts |= {"value": module.vf}
+    return parts
 
 
 @torch.inference_mode()
@@ -70,17 +96,15 @@ def _check_outputs(policy: Policy, module: Any, seed: int) -> None:
     if policy.spec.dist == "q_values":
         pairs = [(output.dist_inputs, module.compute_q_values(batch)["qf_preds"])]
     else:
-        logits = module.forward_inference(batch)["action_dist_inputs"]
-        pairs = [
-            (output.dist_inputs, logits),
-            (output.value, module.compute_values(batch)),
-        ]
+        pairs = [(output.dist_inputs, module.forward_inference(batch)["action_dist_inputs"])]
+        if policy.spec.has_value:
+            pairs.append((output.value, module.compute_values(batch)))
     for ours, theirs in pairs:
         if not bool(torch.isfinite(ours).all()):
             raise FloatingPointError("the network's outputs hold NaN or infinity")
         difference = float((ours - theirs.cpu()).abs().max())
         if difference > _TOLERANCE * max(1.0, float(ours.abs().max())):
             raise RuntimeError(
-                f"the network copied from an RLModule differs from it by {difference:.2g} "
+                f"a network and an RLModule of the same weights differ by {difference:.2g} "
                 f"(allowed: {_TOLERANCE:g}); {type(module).__name__} has another layout"
             )

@@ -2,8 +2,8 @@
 
 RLlib (new API stack) samples and learns inside the calling process: one local env runner, one
 local learner, no actors. Every so often the RLModule's weights are copied into our `MLP`, checked
-against the RLModule, and given to `TeacherSearch`; the best copy becomes the teacher. This is the
-only module outside `cluster` that knows Ray.
+against the RLModule, and given to `TeacherSearch`; the best copy becomes the teacher. This and
+`learners.export.rl_module_export` are the only modules outside `cluster` that know Ray.
 """
 
 import logging
@@ -35,6 +35,7 @@ from common.errors import RunFailedError
 from common.policies.policy import Policy
 from common.policies.spec import PolicySpec
 from learners.rl_module_copy import policy_from_rl_module
+from learners.rllib_quiet import quiet_rllib
 from learners.teach_config import DqnConfig, PpoConfig, TeachConfig
 from learners.teacher_search import TeacherSearch, TeachEvaluation, TeachProgress, teacher_spec
 
@@ -143,12 +144,12 @@ class NStepEpisodeReplayBuffer(EpisodeReplayBuffer):
 def running_algorithm(config: TeachConfig, spec: PolicySpec) -> Iterator[Any]:
     """Build RLlib's algorithm; stop it afterwards and undo what it did to the process."""
     deterministic = torch.are_deterministic_algorithms_enabled()
-    with _quiet():
+    with quiet_rllib():
         algorithm: Any = _algorithm_config(config, spec).build_algo()
     try:
         yield algorithm
     finally:
-        with _quiet():
+        with quiet_rllib():
             algorithm.stop()
         torch.use_deterministic_algorithms(deterministic)  # RLlib turns it on with a seed
         with suppress(OSError):
@@ -228,7 +229,7 @@ def _iterate(algorithm: Any, spec: PolicySpec) -> dict[str, Any]:
         FloatingPointError: it failed because the weights are NaN or infinite.
     """
     try:
-        with _quiet():
+        with quiet_rllib():
             results: dict[str, Any] = algorithm.train()[ENV_RUNNER_RESULTS]
             return results
     except (RuntimeError, ValueError):
@@ -293,17 +294,3 @@ def _ppo_config(config: PpoConfig) -> AlgorithmConfig:
         vf_loss_coeff=config.value_coefficient,
         vf_clip_param=config.value_clip,
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep RLlib's notes on its own deprecations and defaults from the user."""
-    loggers = [logging.getLogger(name) for name in ("ray", "ray.rllib")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.cartpole import write_run
+from common.teachers import load_teacher
+from tests.cartpole import cartpole_teacher, write_run
 from tests.commands import ROOT, Answer, Stillhouse, assert_refused
 
 
@@ -201,6 +202,22 @@ def test_export_writes_an_onnx_file(recipe: Path, tmp_path: Path, stillhouse: St
     result = stillhouse("export", "teacher.safetensors", "--format", "onnx")
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "teacher.onnx").stat().st_size > 0
+
+
+def test_export_writes_a_folder_for_rllib(
+    recipe: Path, tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    ask = ("export", "teacher.safetensors", "--format", "rlmodule")
+    for given, folder in (((), "teacher.rlmodule"), (("--out", "module"), "module")):
+        result = stillhouse(*ask, *given)
+        assert result.returncode == 0, result.stderr
+        size = sum(file.stat().st_size for file in (tmp_path / folder).iterdir())
+        assert f"{folder}: {size:,} bytes" in result.stdout
+        back, policy = load_teacher(tmp_path / folder), cartpole_teacher()
+        torch.testing.assert_close(back.network.state_dict(), policy.network.state_dict())
+    (tmp_path / "taken").write_text("data")
+    assert_refused(stillhouse(*ask, "--out", "taken"), "taken", "name a folder")
+    assert_refused(stillhouse(*ask, "--out", "."), "of no RLModule; name a new folder")
 
 
 def test_teach_refuses_a_recipe_without_a_teach_table(

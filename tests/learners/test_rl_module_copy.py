@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from common.policies.policy import new_policy
 from common.policies.spec import ObservationSpec, PolicySpec
-from learners.rl_module_copy import policy_from_rl_module
+from learners.rl_module_copy import policy_from_rl_module, policy_to_rl_module
 
 
 class FakeQModule(nn.Module):
@@ -39,9 +40,23 @@ def test_the_copy_says_the_same_and_owns_its_weights() -> None:
     torch.testing.assert_close(policy.network(observations).dist_inputs, expected, rtol=0, atol=0)
 
 
+def test_a_module_takes_the_weights_of_a_policy_and_leaves_them_to_it() -> None:
+    module, policy = FakeQModule(nn.ReLU()), new_policy(SPEC, seed=0)
+    policy_to_rl_module(policy, module)
+    observations = torch.randn(16, 3)
+    expected = policy.network(observations).dist_inputs.detach().clone()
+    with torch.no_grad():
+        policy.network.head.weight.zero_()
+    said = module.compute_q_values({"obs": observations})["qf_preds"]
+    torch.testing.assert_close(said, expected, rtol=0, atol=0)
+
+
 def test_another_layout_is_an_error() -> None:
+    module = FakeQModule(nn.Tanh())
     with pytest.raises(RuntimeError, match="FakeQModule has another layout"):
-        policy_from_rl_module(FakeQModule(nn.Tanh()), SPEC)
+        policy_from_rl_module(module, SPEC)
+    with pytest.raises(RuntimeError, match="FakeQModule has another layout"):
+        policy_to_rl_module(new_policy(SPEC, seed=0), module)
 
 
 @pytest.mark.parametrize(("value", "what"), [(float("nan"), "weights"), (3e38, "outputs")])

@@ -1,0 +1,143 @@
+"""Write a policy as a checkpoint of one of RLlib's RLModules, which RLlib can go on training.
+
+    PPO:  RLModule.from_checkpoint(DIR).forward_inference({"obs": …})["action_dist_inputs"]
+    DQN:  RLModule.from_checkpoint(DIR).compute_q_values({"obs": …})["qf_preds"]
+
+Logits become PPO's default module and Q-values that of a DQN without duelling, with MLPs. RLlib
+builds and saves the module itself, so that the files are those of its own version. The module takes
+what the environment gives: a scale of the observations is in its first layers.
+
+A policy without a value head leaves without a critic. PPO then starts one of its own, in a network
+of its own, where fresh gradients leave the policy alone.
+
+`common.teachers.rllib_format` reads the folder back without Ray. This and
+`learners.rllib_teacher` are the only modules outside `cluster` that know Ray; it is imported once
+something is to be written, because that takes seconds.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.spaces import Box, Discrete
+from torch import nn
+
+from common.errors import MismatchError
+from common.networks.mlp import MLPSpec
+from common.policies.policy import Policy, policy_from_state
+from common.policies.spec import PolicySpec
+from common.storage import Location, Named, locate
+from common.teachers.rllib_checkpoint import STATE_FILE
+from learners.rl_module_copy import policy_to_rl_module
+from learners.rllib_quiet import quiet_rllib
+
+
+def export_rl_module(policy: Policy, path: Named) -> None:
+    """Write `policy` to the folder `path` as a checkpoint of an RLModule.
+
+    The folder is one from its last file on; the checkpoint that is there is replaced.
+
+    Args:
+        policy: on any device and in any float type; it is left as it was.
+        path: of the folder; it and missing ones above it are made.
+
+    Raises:
+        MismatchError: RLlib's default modules cannot express the policy, or the folder holds
+            something else.
+        StorageError: it cannot be written.
+    """
+    if reason := _obstacle(policy.spec):
+        raise MismatchError(
+            f"policy {policy.spec.name} does not fit RLlib's default modules: {reason}; export it "
+            f"as onnx"
+        )
+    module = _rl_module(policy.spec)
+    policy_to_rl_module(_with_scale_inside(policy), module)
+    if policy.spec.dist == "q_values":
+        module.make_target_networks()  # so that learning does not start from a random target
+    with tempfile.TemporaryDirectory() as folder:
+        module.save_to_path(folder)
+        _publish(Path(folder), locate(path))
+
+
+def _obstacle(spec: PolicySpec) -> str | None:
+    """Return what RLlib's default modules have no place for; None where there is nothing."""
+    network = spec.network
+    if not isinstance(network, MLPSpec):
+        return f"its network is {network.name}, and they are fully connected (mlp)"
+    if spec.num_actions is None:
+        return "its actions are not those of one Discrete space"
+    if spec.observation.dtype != "float32":
+        return f"its observations are of {spec.observation.dtype}, and they take floats"
+    if spec.observation.normalizer is not None:
+        return "it normalises and clips its observations"
+    if network.inputs is not None:
+        return f"it sees the entries {list(network.inputs)} of its observations only"
+    if not spec.has_value:
+        return None
+    if spec.dist == "q_values":
+        return "it has a value head beside its Q-values"
+    if network.value_hidden not in (None, network.hidden):
+        return (
+            f"its value tower has the widths {list(network.value_hidden or ())}, which must be "
+            f"those of the policy, {list(network.hidden)}"
+        )
+    return None
+
+
+def _rl_module(spec: PolicySpec) -> Any:
+    """Return the RLModule of an algorithm with its defaults, of the policy's sizes."""
+    from ray.rllib.algorithms.dqn.dqn import DQN
+    from ray.rllib.algorithms.ppo.ppo import PPO
+    from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
+
+    network = spec.network
+    assert isinstance(network, MLPSpec)  # `_obstacle` sees to it, and to what follows
+    assert spec.num_actions is not None
+    is_q = spec.dist == "q_values"
+    config = (DQN if is_q else PPO).get_default_config()
+    if is_q:
+        config.training(dueling=False)  # so that Q = head(trunk), which is what our MLP computes
+    config.rl_module(
+        model_config=DefaultModelConfig(
+            fcnet_hiddens=list(network.hidden),
+            fcnet_activation=network.activation,
+            head_fcnet_hiddens=[],
+            vf_share_layers=spec.has_value and network.value_hidden is None,
+        )
+    )
+    made = config.get_default_rl_module_spec()
+    made.model_config = config.model_config
+    made.observation_space = Box(-np.inf, np.inf, spec.observation.shape, np.float32)
+    made.action_space = Discrete(spec.num_actions)
+    made.inference_only = not (is_q or spec.has_value)
+    with quiet_rllib():
+        return made.build()
+
+
+def _with_scale_inside(policy: Policy) -> Policy:
+    """Return a copy in float32 on the CPU that takes observations as they are."""
+    observation = policy.spec.observation
+    spec = policy.spec.model_copy(
+        update={"observation": observation.model_copy(update={"scale": 1.0})}
+    )
+    copy = policy_from_state(spec, policy.network.state_dict(), source=policy.spec.name)
+    with torch.no_grad():
+        for layer in copy.network.first_layers():
+            assert isinstance(layer, nn.Linear)
+            layer.weight *= observation.scale
+    return copy
+
+
+def _publish(saved: Path, folder: Location) -> None:
+    """Copy the files of a saved module to `folder`, the one that makes it a checkpoint last."""
+    files = sorted(saved.iterdir(), key=lambda file: file.name == STATE_FILE)
+    if foreign := set(folder.names()) - {file.name for file in files}:
+        raise MismatchError(
+            f"{folder}: holds {min(foreign)}, which is of no RLModule; name a new folder"
+        )
+    (folder / STATE_FILE).remove()
+    for file in files:
+        (folder / file.name).write_bytes(file.read_bytes())
