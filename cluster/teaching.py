@@ -1,5 +1,8 @@
 """Training the teacher that a recipe's `[teach]` describes."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from actors.environments.gymnasium_env import GymnasiumConfig
 from cluster.config import RunConfig
 from cluster.interrupt import deferred_interrupt
@@ -39,7 +42,7 @@ def train_teacher_for(
         )
 
     reporter.say(f"training a {teach.algorithm.upper()} teacher of {env.id} with RLlib")
-    with deferred_interrupt() as interrupt:
+    with _ray_for_rllib(), deferred_interrupt() as interrupt:
         try:
             teacher = train_teacher(
                 teach,
@@ -53,3 +56,20 @@ def train_teacher_for(
             return teacher, interrupt.requested
         finally:
             reporter.close()
+
+
+@contextmanager
+def _ray_for_rllib() -> Iterator[None]:
+    """Start Ray where nobody has (`--local`): RLlib on its own joins any cluster of the machine."""
+    import ray
+
+    from cluster.ray_connection import start_here
+
+    if ray.is_initialized():
+        yield
+        return
+    start_here(num_cpus=1)
+    try:
+        yield
+    finally:
+        ray.shutdown()

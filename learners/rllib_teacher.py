@@ -36,6 +36,7 @@ from common.policies.policy import Policy
 from common.policies.spec import PolicySpec
 from learners.rl_module_copy import policy_from_rl_module
 from learners.rllib_quiet import quiet_rllib
+from learners.taught_environment import TaughtEnvironment
 from learners.teach_config import DqnConfig, PpoConfig, TeachConfig
 from learners.teacher_search import TeacherSearch, TeachEvaluation, TeachProgress, teacher_spec
 
@@ -73,7 +74,8 @@ def train_teacher(
 
     Raises:
         ConfigError: the environment cannot be made.
-        MismatchError: its observations are no float vectors or its actions are not Discrete.
+        MismatchError: its observations are no floats in vectors or matrices, or its actions are not
+            Discrete.
         RunFailedError: training diverged before the first evaluation.
     """
     spec = teacher_spec(config, env_id=env_id, env_kwargs=env_kwargs, name=name)
@@ -243,7 +245,7 @@ def _algorithm_config(config: TeachConfig, spec: PolicySpec) -> AlgorithmConfig:
         settings, algorithm = config.dqn, _dqn_config(config.dqn, config.seed)
     else:
         settings, algorithm = config.ppo, _ppo_config(config.ppo)
-    algorithm.environment(spec.environment["id"], env_config=spec.environment["kwargs"])
+    algorithm.environment(TaughtEnvironment, env_config=spec.environment)
     algorithm.framework("torch")
     algorithm.training(lr=config.learning_rate, gamma=config.gamma, grad_clip=settings.grad_clip)
     algorithm.training(train_batch_size_per_learner=settings.batch_size)

@@ -18,6 +18,7 @@ from common.errors import ConfigError, MismatchError
 from common.networks.mlp import MLPSpec
 from common.policies.policy import Policy
 from common.policies.spec import ObservationSpec, PolicySpec
+from common.vector_observations import with_vectors
 from learners.teach_config import TeachConfig
 
 
@@ -60,10 +61,11 @@ def teacher_spec(
 
     Raises:
         ConfigError: the environment cannot be made.
-        MismatchError: its observations are no float vectors or its actions are not Discrete.
+        MismatchError: its observations are no floats in vectors or matrices, or its actions are not
+            Discrete.
     """
     try:
-        with closing(gymnasium.make(env_id, **env_kwargs)) as env:
+        with closing(with_vectors(gymnasium.make(env_id, **env_kwargs))) as env:
             observation, action = env.observation_space, env.action_space
     except (gymnasium.error.Error, ImportError, TypeError) as error:
         reason = str(error).splitlines()[0]
@@ -71,7 +73,7 @@ def teacher_spec(
     if not isinstance(observation, Box) or len(observation.shape) != 1:
         raise MismatchError(
             f"env.id = {env_id!r}: its observations are {observation}; teachers are trained on "
-            f"vectors only"
+            f"vectors and matrices of floats only"
         )
     if not np.issubdtype(np.dtype(observation.dtype), np.floating):
         raise MismatchError(
@@ -138,6 +140,7 @@ class TeacherSearch:
                 self._environment["id"],
                 num_envs=count,
                 vectorization_mode="sync",
+                wrappers=[with_vectors],
                 **self._environment["kwargs"],
             )
         ) as envs:

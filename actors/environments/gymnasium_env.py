@@ -1,6 +1,6 @@
 """Any Gymnasium environment with vectors as observations, through `make_vec`.
 
-Actions are Discrete, or vectors within bounds (Box).
+Matrices of floats become vectors. Actions are Discrete, or vectors within bounds (Box).
 """
 
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from common.config import StrictModel
 from common.errors import ConfigError, MismatchError
 from common.policies.box import BoxActions
 from common.policies.spec import ObservationSpec
+from common.vector_observations import with_vectors
 
 
 class GymnasiumConfig(StrictModel):
@@ -57,6 +58,7 @@ class GymnasiumEnvironment(VectorEnvironment):
                 num_envs=num_envs,
                 vectorization_mode=config.vectorization,
                 vector_kwargs={"autoreset_mode": AutoresetMode.NEXT_STEP},
+                wrappers=[with_vectors],
                 **config.kwargs,
             )
         except (
@@ -73,8 +75,8 @@ class GymnasiumEnvironment(VectorEnvironment):
         num_actions, self._box = _actions(config, action)
         if not isinstance(observation, Box) or len(observation.shape) != 1:
             raise MismatchError(
-                f"env.id = {config.id!r}: its observations are {observation}; only vectors are "
-                f"supported (for Atari use family = 'atari')"
+                f"env.id = {config.id!r}: its observations are {observation}; only vectors "
+                f"and matrices of floats are supported (for Atari use family = 'atari')"
             )
         self.spec = EnvironmentSpec(
             observation=ObservationSpec(shape=observation.shape, dtype="float32"),

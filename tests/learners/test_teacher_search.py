@@ -59,8 +59,8 @@ def test_a_ppo_teacher_has_logits_and_a_value(share: bool) -> None:
 @pytest.mark.parametrize(
     ("observations", "actions", "message"),
     [
-        (Discrete(5), TWO, "vectors only"),
-        (Box(0, 1, (8, 8, 3), np.float32), TWO, "vectors only"),
+        (Discrete(5), TWO, "matrices of floats only"),
+        (Box(0, 1, (8, 8, 3), np.float32), TWO, "matrices of floats only"),
         (Box(0, 255, (3,), np.uint8), TWO, "floats only"),
         (FLOATS, Box(-1, 1, (1,), np.float32), "Discrete actions"),
         (FLOATS, Discrete(2, start=1), "Discrete actions"),

@@ -12,6 +12,7 @@ from actors.environments.atari import AtariConfig
 from actors.environments.gymnasium_env import GymnasiumConfig
 from common.errors import ConfigError, MismatchError, UserError
 from common.policies.box import BoxActions
+from tests.matrices import matrices_registered
 
 SHORT_PONG = AtariConfig(id="pong", frame_size=24, max_frames_per_episode=80)
 """Episodes of 20 steps, ended by truncation."""
@@ -159,6 +160,27 @@ def test_cartpole_is_described():
     assert (spec.observation.shape, spec.observation.dtype) == ((4,), "float32")
     assert (spec.num_actions, spec.action_meanings, spec.frame_stack) == (2, None, None)
     assert spec.observation.scale == 1.0
+
+
+@pytest.mark.parametrize("vectorization", ["sync", "async"])
+def test_matrices_of_floats_become_vectors(vectorization):
+    with matrices_registered() as env_id:
+        config = GymnasiumConfig(id=env_id, vectorization=vectorization)
+        env = make_environment(config, num_envs=2)
+        assert (env.spec.observation.shape, env.spec.observation.dtype) == ((6,), "float32")
+        rows = [env.reset(0), env.step(np.ones(2, np.int64)).observations]
+        np.testing.assert_array_equal(rows[0], [range(6)] * 2)
+        np.testing.assert_array_equal(rows[1], [range(10, 16)] * 2)
+        env.close()
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{"dtype": "uint8"}, {"shape": (8, 8, 3)}, {"shape": (8, 8, 3), "dtype": "uint8"}]
+)
+def test_what_may_be_a_picture_is_refused(kwargs):
+    with matrices_registered() as env_id:
+        config = GymnasiumConfig(id=env_id, kwargs=kwargs)
+        assert "matrices of floats are supported" in refusal(config, MismatchError)
 
 
 def test_cartpole_ends_by_termination_and_at_its_limit_by_truncation():
