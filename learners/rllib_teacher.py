@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import ray
 import torch
@@ -44,6 +45,9 @@ __all__ = ["TeachEvaluation", "TeachProgress", "train_teacher"]
 
 _DQN_ITERATION_ENV_STEPS = 256
 """Env steps of an iteration of DQN, so that progress shows and stopping acts about every second."""
+
+_REGISTERED = "rllib-single-agent-env-v0"
+"""By what name RLlib registers an environment that it makes of a class."""
 
 _logger = logging.getLogger(__name__)
 
@@ -153,6 +157,7 @@ def running_algorithm(config: TeachConfig, spec: PolicySpec) -> Iterator[Any]:
     finally:
         with quiet_rllib():
             algorithm.stop()
+        gymnasium.registry.pop(_REGISTERED, None)
         torch.use_deterministic_algorithms(deterministic)  # RLlib turns it on with a seed
         with suppress(OSError):
             Path(algorithm.logdir).rmdir()  # empty, as nothing is logged there

@@ -10,7 +10,7 @@ from common.errors import ConfigError, MismatchError
 from common.policies.policy import load_policy, save_policy
 from tests.builders import make_policy
 from tests.cartpole import cartpole_teacher, load_config
-from tests.commands import Stillhouse
+from tests.commands import ROOT, Stillhouse
 from tests.tasks import HEAVY, load_tasks, write_tasks
 
 
@@ -112,7 +112,10 @@ def test_one_student_learns_two_tasks(tmp_path: Path, stillhouse: Stillhouse) ->
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_two_tasks_on_ray(tmp_path: Path, stillhouse: Stillhouse) -> None:
+def test_two_tasks_on_ray(
+    tmp_path: Path, stillhouse: Stillhouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # Ray's workers import the second task from there
     recipe = write_tasks(tmp_path)
     changes = [
         "--set=actors.num_cpus_per_runner=0.5",
