@@ -37,3 +37,20 @@ def bucket(object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> str:
     """Return the URI of a new bucket, which the environment tells how to reach."""
     object_store.use(monkeypatch)
     return f"s3://{object_store.new_bucket()}"
+
+
+@pytest.fixture(scope="module")
+def ray_of_this_process() -> Iterator[None]:
+    """Start the Ray in which RLlib trains in this process."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=1,
+        object_store_memory=100 * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()

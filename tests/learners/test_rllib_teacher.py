@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +32,6 @@ TINY_SHARED_PPO = TINY_PPO.model_copy(
 
 RANDOM_RETURN = 22.0
 """Mean return of uniformly random actions in CartPole-v1."""
-
-
-@pytest.fixture(scope="module")
-def _ray() -> Iterator[None]:
-    import ray
-
-    ray.init(
-        address="local",
-        num_cpus=1,
-        object_store_memory=100 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
 
 
 def train(config: TeachConfig, **changes: Any) -> Any:
@@ -99,7 +82,7 @@ def test_n_step_transitions_end_where_their_episode_ends(end: str) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_of_this_process")
 @pytest.mark.parametrize("config", [TINY_DQN, TINY_PPO, TINY_SHARED_PPO])
 def test_the_copy_of_a_trained_rl_module_is_exact(config: TeachConfig) -> None:
     from learners.rllib_teacher import policy_from_algorithm, running_algorithm
@@ -129,7 +112,7 @@ def test_the_copy_of_a_trained_rl_module_is_exact(config: TeachConfig) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_of_this_process")
 def test_the_teacher_tells_where_it_comes_from(tmp_path: Path) -> None:
     seen: list[Any] = []
     found: list[Any] = []
@@ -152,7 +135,7 @@ def test_the_teacher_tells_where_it_comes_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_of_this_process")
 def test_training_that_is_told_to_stop_still_gives_a_teacher() -> None:
     seen: list[Any] = []
     policy = train(
@@ -165,14 +148,14 @@ def test_training_that_is_told_to_stop_still_gives_a_teacher() -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_of_this_process")
 def test_the_process_is_left_as_it_was() -> None:
     train(TINY_PPO)
     assert not torch.are_deterministic_algorithms_enabled()
 
 
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_of_this_process")
 @pytest.mark.parametrize("config", [TINY_DQN, TINY_PPO])
 def test_diverging_training_fails_in_one_line(config: TeachConfig) -> None:
     hot = config.model_copy(update={"learning_rate": 1e30, "activation": "relu"})
@@ -182,7 +165,7 @@ def test_diverging_training_fails_in_one_line(config: TeachConfig) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_of_this_process")
 def test_dqn_learns_cartpole() -> None:
     config = TeachConfig(
         hidden=(128, 128), total_env_steps=10_000, stop_return=150.0, evaluation_interval=1_024

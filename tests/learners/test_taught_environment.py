@@ -38,31 +38,19 @@ def test_a_teacher_of_matrices_is_evaluated() -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.usefixtures("ray_of_this_process")
 def test_a_teacher_is_trained_on_matrices() -> None:
-    import ray
-
     from learners.rllib_teacher import train_teacher
 
-    ray.init(
-        address="local",
-        num_cpus=1,
-        object_store_memory=100 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    try:
-        with matrices_registered() as env_id:
-            policy = train_teacher(
-                TINY,
-                env_id=env_id,
-                env_kwargs={"shape": (3, 4)},
-                name="teacher",
-                on_progress=lambda progress: None,
-                should_stop=lambda: False,
-            )
-    finally:
-        ray.shutdown()
+    with matrices_registered() as env_id:
+        policy = train_teacher(
+            TINY,
+            env_id=env_id,
+            env_kwargs={"shape": (3, 4)},
+            name="teacher",
+            on_progress=lambda progress: None,
+            should_stop=lambda: False,
+        )
     assert policy.spec.observation.shape == (12,)
     assert policy.spec.environment["kwargs"] == {"shape": (3, 4)}
     assert policy.network(torch.zeros(1, 12)).dist_inputs.shape == (1, 2)

@@ -2,7 +2,7 @@
 
 import pickle
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -257,24 +257,8 @@ def test_a_distributional_module_is_refused(tmp_path: Path) -> None:
         load_teacher(tmp_path / "module")
 
 
-@pytest.fixture(scope="module")
-def _ray() -> Iterator[None]:
-    import ray
-
-    ray.init(
-        address="local",
-        num_cpus=1,
-        object_store_memory=100 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
-
-
 @pytest.mark.ray
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_of_this_process")
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
 def test_the_checkpoint_of_an_algorithm_that_has_trained(algorithm: Any, tmp_path: Path) -> None:
     from learners.rllib_teacher import running_algorithm

@@ -185,22 +185,6 @@ def test_a_module_that_could_not_be_replaced_is_none(tmp_path: Path) -> None:
         load_teacher(tmp_path / "module")
 
 
-@pytest.fixture(scope="module")
-def _ray() -> Iterator[None]:
-    import ray
-
-    ray.init(
-        address="local",
-        num_cpus=1,
-        object_store_memory=100 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-    yield
-    ray.shutdown()
-
-
 def algorithm_config(dist: str) -> Any:
     """Return RLlib's PPO or DQN on CartPole, small, in this process."""
     from ray.rllib.algorithms.dqn import DQNConfig
@@ -231,7 +215,7 @@ def with_value_head(policy: Policy) -> Policy:
 
 @pytest.mark.ray
 @pytest.mark.slow
-@pytest.mark.usefixtures("_ray")
+@pytest.mark.usefixtures("ray_of_this_process")
 @pytest.mark.parametrize(
     "student",
     [
