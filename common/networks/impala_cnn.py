@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from common.config import StrictModel
-from common.errors import MismatchError
-from common.networks.base import NetworkOutput, PolicyNetwork, apply_head, scaled_weight
+from common.networks.base import scaled_weight
+from common.networks.frame_network import FrameNetwork
 
 
 class ImpalaCNNSpec(StrictModel):
@@ -57,32 +57,19 @@ class _Section(nn.Module):
         return x
 
 
-class ImpalaCNN(PolicyNetwork):
+class ImpalaCNN(FrameNetwork):
     """Frames [B, stack, H, W] → sections → ReLU layer → head, value."""
 
     def build(self) -> None:
         """Make the layers."""
         spec: ImpalaCNNSpec = self.spec
-        if len(self.observation_shape) != 3:
-            raise MismatchError(
-                f"impala_cnn takes frames (stack, height, width), not observations of shape "
-                f"{self.observation_shape}; use network mlp for vectors"
-            )
-        channels, height, width = self.observation_shape
+        channels, height, width = self.frames()
         sections = []
         for out in spec.channels:
             sections.append(_Section(channels, out, spec.blocks))
             channels, height, width = out, (height + 1) // 2, (width + 1) // 2
         self.sections = nn.ModuleList(sections)
-        self.fc = nn.Linear(channels * height * width, spec.hidden)
-        self.head = nn.Linear(spec.hidden, self.num_actions)
-        self.value = nn.Linear(spec.hidden, 1) if self.has_value else None
-
-    def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
-        """Map frames [B, stack, H, W], times `input_scale`, to outputs."""
-        x = self.features(observation, input_scale=input_scale)
-        value = apply_head(self.value, x).squeeze(-1) if self.value is not None else None
-        return NetworkOutput(apply_head(self.head, x), value, x)
+        self.build_last(channels * height * width)
 
     def features(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> torch.Tensor:
         """Map frames to the fully connected layer, [B, F]."""
@@ -101,17 +88,8 @@ class ImpalaCNN(PolicyNetwork):
             if isinstance(module, _Residual):
                 nn.init.orthogonal_(module.conv2.weight, 0.1)
 
-    def drop_heads(self) -> None:
-        """Leave `features` alone."""
-        del self.head
-
     def first_layers(self) -> list[nn.Module]:
         """Return the first section's convolution."""
         first = self.sections[0]
         assert isinstance(first, _Section)
         return [first.conv]
-
-    @property
-    def num_features(self) -> int:
-        """Width of the fully connected layer."""
-        return self.fc.out_features

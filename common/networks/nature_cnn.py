@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from common.config import StrictModel
 from common.errors import MismatchError
-from common.networks.base import NetworkOutput, PolicyNetwork, apply_head, scaled_weight
+from common.networks.base import scaled_weight
+from common.networks.frame_network import FrameNetwork
 from common.networks.inputs import can_be_blocks, convolve_blocks
 
 SIZES: dict[str, tuple[tuple[int, ...], int]] = {
@@ -60,18 +61,13 @@ class NatureCNNSpec(StrictModel):
         return self
 
 
-class NatureCNN(PolicyNetwork):
+class NatureCNN(FrameNetwork):
     """Frames [B, stack, H, W] → ReLU convolutions → ReLU layer → head, value."""
 
     def build(self) -> None:
         """Make the layers."""
         spec: NatureCNNSpec = self.spec
-        if len(self.observation_shape) != 3:
-            raise MismatchError(
-                f"nature_cnn takes frames (stack, height, width), not observations of shape "
-                f"{self.observation_shape}; use network mlp for vectors"
-            )
-        channels, height, width = self.observation_shape
+        channels, height, width = self.frames()
         self.convs: list[nn.Conv2d] = []
         for index, (out, kernel, stride) in enumerate(
             zip(spec.channels, spec.kernels, spec.strides, strict=True), start=1
@@ -86,15 +82,7 @@ class NatureCNN(PolicyNetwork):
             self.add_module(f"conv{index}", conv)
             self.convs.append(conv)
             channels = out
-        self.fc = nn.Linear(channels * height * width, spec.hidden)
-        self.head = nn.Linear(spec.hidden, self.num_actions)
-        self.value = nn.Linear(spec.hidden, 1) if self.has_value else None
-
-    def forward(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> NetworkOutput:
-        """Map frames [B, stack, H, W] (or blocks of them), times `input_scale`, to outputs."""
-        x = self.features(observation, input_scale=input_scale)
-        value = apply_head(self.value, x).squeeze(-1) if self.value is not None else None
-        return NetworkOutput(apply_head(self.head, x), value, x)
+        self.build_last(channels * height * width)
 
     def features(self, observation: torch.Tensor, *, input_scale: float = 1.0) -> torch.Tensor:
         """Map frames to the fully connected layer, [B, F]."""
@@ -103,18 +91,9 @@ class NatureCNN(PolicyNetwork):
             x = F.relu(conv(x))
         return F.relu(self.fc(x.flatten(1)))
 
-    def drop_heads(self) -> None:
-        """Leave `features` alone."""
-        del self.head
-
     def first_layers(self) -> list[nn.Module]:
         """Return the first convolution."""
         return [self.convs[0]]
-
-    @property
-    def num_features(self) -> int:
-        """Width of the fully connected layer."""
-        return self.fc.out_features
 
     @property
     def block(self) -> int | None:
