@@ -9,6 +9,7 @@ from rich.console import Console
 
 from cluster.backends import num_cpus_here, num_gpus_here
 from cluster.config import load_recipe
+from cluster.json_output import standard_output_kept
 from cluster.options import AsJson, Overrides
 from cluster.prepare import prepare
 from cluster.run_directory import write_json
@@ -48,16 +49,17 @@ def bench(
     from cluster.ray_backend import RayBackend
 
     errors = Console(stderr=True)
-    report = run_bench(
-        preparation,
-        preparation.teacher,
-        lambda: RayBackend(address=None, num_cpus=num_cpus_here()),
-        num_cores=num_cpus_here(),
-        seconds=seconds,
-        rounds=rounds,
-        with_whole=not parts_only,
-        say=lambda text: errors.print(text, markup=False),
-    )
+    with standard_output_kept(as_json):
+        report = run_bench(
+            preparation,
+            preparation.teacher,
+            lambda: RayBackend(address=None, num_cpus=num_cpus_here()),
+            num_cores=num_cpus_here(),
+            seconds=seconds,
+            rounds=rounds,
+            with_whole=not parts_only,
+            say=lambda text: errors.print(text, markup=False),
+        )
     if out is not None:
         write_json(out, report.as_json())
     if as_json:

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from cluster.backends import opened_backend
+from cluster.json_output import standard_output_kept
 from cluster.options import Address, AsJson, Local, Overrides, Task
 from cluster.prepare import prepare
 from cluster.run_directory import kept_teacher, open_run_directory, read_evaluation, write_json
@@ -47,7 +48,7 @@ def evaluate(
         raise RunDirectoryError(f"{target}: has no {directory.teacher.name} to compare with")
     if task is not None:
         preparation = preparation.with_task(task)
-    with opened_backend(address, local) as backend:
+    with standard_output_kept(as_json), opened_backend(address, local) as backend:
         scores = judge_student(preparation, backend, teacher, student)
     found = scores.as_json()
     if task is not None:  # what was said of all together stays

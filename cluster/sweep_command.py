@@ -10,6 +10,7 @@ from rich.table import Table
 
 from cluster.backends import opened_backend
 from cluster.config import load_recipe
+from cluster.json_output import standard_output_kept
 from cluster.options import Address, AsJson, Overrides, Recipe
 from cluster.run_directory import RUNS, check_new_directory
 from cluster.task_config import refuse_tasks
@@ -63,7 +64,7 @@ def sweep(
     number = check_variations(config, variations)
     errors.print(f"{samples or number} trials, in {path}", markup=False)
     required = share if share is not None else config.evaluation.required_share
-    with opened_backend(address, local=False):
+    with standard_output_kept(as_json), opened_backend(address, local=False):
         result = run_sweep(
             config,
             variations,
