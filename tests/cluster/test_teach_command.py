@@ -1,0 +1,178 @@
+"""`stillhouse teach`: what it refuses, and a training that is killed and goes on."""
+
+import json
+import os
+import signal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.config import load_recipe
+from common.policies.policy import load_policy
+from common.storage import locate
+from learners.teach_checkpoint import TeachCheckpoint, newest_training
+from tests.cartpole import write_recipe
+from tests.cluster.raylets import wait_until
+from tests.commands import Stillhouse, assert_refused, started
+
+SETTINGS = """[teach]
+algorithm = "{algorithm}"
+hidden = [16]
+total_env_steps = 10_000_000
+evaluation_interval = 512
+evaluation_episodes = 2
+evaluation_max_steps = 50
+checkpoint_interval_s = 1e-6
+"""
+TABLES = {
+    "dqn": "[teach.dqn]\nbatch_size = 8\ntraining_intensity = 0.5\nlearning_starts = 64\n",
+    "ppo": "[teach.ppo]\nbatch_size = 256\nminibatch_size = 128\nnum_epochs = 2\n",
+}
+ITERATION = 256
+"""Env steps of one, of either algorithm."""
+UPDATES_OF_DQN = 16
+"""In one: half of its env steps are replayed, in batches of 8."""
+
+
+def write_teach_recipe(folder: Path, algorithm: str = "dqn") -> Path:
+    recipe = write_recipe(folder / "recipe.toml")
+    teach = SETTINGS.format(algorithm=algorithm) + TABLES[algorithm]
+    given = '[teacher]\npath = "teacher.safetensors"\n'
+    recipe.write_text(recipe.read_text().replace(given, teach))
+    return recipe
+
+
+def test_it_names_a_new_folder(tmp_path: Path, stillhouse: Stillhouse) -> None:
+    recipe = write_teach_recipe(tmp_path)
+    for resume in ((), ("--resume",)):
+        taken = stillhouse("teach", recipe, "--out", tmp_path, *resume)
+        assert_refused(taken, f"--out {tmp_path}: not an empty folder", "--resume")
+    named = stillhouse("teach", recipe, "--out", "teacher.safetensors")
+    assert_refused(named, "--out teacher.safetensors: names a file; give a folder")
+
+
+def test_it_refuses_to_go_on_with_what_is_no_training(
+    tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    from learners.checkpoint import save_checkpoint
+
+    recipe = write_teach_recipe(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "teach.toml").write_text(recipe.read_text())
+    save_checkpoint(tmp_path / "out" / "checkpoints", {"step": 1}, step=1, keep=1)
+    refused = stillhouse("teach", recipe, "--out", "out", "--resume")
+    assert_refused(refused, "holds checkpoints, but of no teacher's training")
+
+
+def test_a_recipe_of_a_game_has_the_settings_of_games(tmp_path: Path) -> None:
+    recipe = write_teach_recipe(tmp_path, "ppo")
+    frames = recipe.read_text().replace('"gymnasium"', '"atari"').replace("CartPole-v1", "pong")
+    student = '[student.network]\nname = "nature_cnn"\nsize = "62k"\n'
+    recipe.write_text(frames.replace('[student.network]\nname = "mlp"\nhidden = [16]\n', student))
+    teach = load_recipe(recipe, ["teach.learning_rate=0.5"]).teach
+    assert teach is not None
+    assert (teach.clip_rewards, teach.ppo.clip) == (True, 0.1)  # which it does not say
+    assert (teach.ppo.batch_size, teach.learning_rate) == (256, 0.5)
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    """Return the whole lines of the curve."""
+    file = folder / "metrics.jsonl"
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def killed_training(folder: Path, recipe: Path) -> TeachCheckpoint:
+    """Start a training without end, kill it after some iterations, and return where it stood."""
+    training = started(folder, "teach", str(recipe), "--out", "out")
+    assert training.stdout is not None
+
+    def is_under_way() -> bool:
+        assert training.poll() is None, training.communicate()[0]
+        return len(curve(folder / "out")) > 4 and (
+            newest_training(locate(folder / "out" / "checkpoints")) is not None
+        )
+
+    try:
+        wait_until(is_under_way, "the training does not get under way", timeout_s=300)
+    finally:
+        training.stdout.close()
+        os.killpg(training.pid, signal.SIGKILL)
+        training.wait(timeout=60)
+    found = newest_training(locate(folder / "out" / "checkpoints"))
+    assert found is not None
+    return found
+
+
+def updates(checkpoint: TeachCheckpoint) -> int:
+    """Return how many steps the optimiser has taken."""
+    (optimizer,) = checkpoint.state["algorithm"]["optimizers"].values()
+    return int(optimizer["state"][0]["step"])
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
+def test_a_training_that_was_killed_goes_on(
+    algorithm: str, tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    recipe = write_teach_recipe(tmp_path, algorithm)
+    before = killed_training(tmp_path, recipe)
+    out, total = tmp_path / "out", before.env_steps + 3 * ITERATION
+    known = [line for line in curve(out) if line["teach/env_steps"] <= before.env_steps]
+    changes = ("--set", f"teach.total_env_steps={total}")
+    answer = stillhouse("teach", recipe, "--out", "out", "--resume", *changes)
+    assert answer.returncode == 0, answer.stderr
+    assert f"after {before.env_steps:,} env steps" in answer.stdout
+
+    lines = curve(out)
+    assert lines[: len(known)] == known
+    steps = [line["teach/env_steps"] for line in lines]
+    assert {later - earlier for earlier, later in pairwise(steps)} == {ITERATION}
+    assert (steps[0], steps[-1]) == (ITERATION, total)
+    for figure in ("teach/episodes", "time/elapsed_s"):
+        values = [line[figure] for line in lines]
+        assert values == sorted(values)
+    assert lines[-1]["teach/greedy_return"] > 0
+
+    after: Any = newest_training(locate(out / "checkpoints"))
+    assert after.env_steps == total
+    # The optimiser and RLlib's own counter went on; so did the replay of a DQN.
+    assert updates(after) > updates(before) > 0
+    counters = after.state["algorithm"]["counters"]
+    assert counters["env_runners--num_env_steps_sampled_lifetime"]["lifetime_sum"] == total
+    if algorithm == "dqn":
+        assert updates(after) - updates(before) == 3 * UPDATES_OF_DQN
+        assert transitions(after) == total
+    assert load_policy(out / "teacher.safetensors").spec.provenance["env_steps"] == total
+    kept = [path.name for path in (out / "checkpoints").iterdir()]
+    assert len(kept) == 2
+
+
+def transitions(checkpoint: TeachCheckpoint) -> int:
+    """Return how many the replay holds."""
+    from learners.rllib_replay import NStepEpisodeReplayBuffer
+
+    replay = NStepEpisodeReplayBuffer(10**6, seed=0)
+    replay.read(checkpoint.replay.open())
+    return len(replay)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_ctrl_c_leaves_a_teacher_and_a_checkpoint(tmp_path: Path) -> None:
+    recipe = write_teach_recipe(tmp_path, "ppo")
+    training = started(tmp_path, "teach", str(recipe), "--out", "out", "--versions", "versions")
+    wait_until(lambda: bool(curve(tmp_path / "out")), "no iteration", timeout_s=300)
+    training.send_signal(signal.SIGINT)
+    output, _ = training.communicate(timeout=120)
+    assert training.returncode == 130, output
+    assert "go on with: stillhouse teach" in output
+    found = newest_training(locate(tmp_path / "out" / "checkpoints"))
+    assert found is not None
+    assert found.env_steps == curve(tmp_path / "out")[-1]["teach/env_steps"]
+    policy = load_policy(tmp_path / "out" / "teacher.safetensors")
+    assert policy.spec.provenance["env_steps"] == found.env_steps
+    assert (tmp_path / "versions" / "version-000001.safetensors").exists()
