@@ -34,7 +34,8 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, *, goes_on_after: int | None = None) -> None:
-        name = f"{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        # TensorBoard reads files in the order of their names.
+        name = f"{time.time():.6f}.{socket.gethostname()}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
         self._file = GrowingFile(folder / f"events.out.tfevents.{name}")
         self._opening = _opening(goes_on_after)
         self._begun = self._file.append(self._opening)

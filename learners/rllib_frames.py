@@ -49,17 +49,19 @@ class FrameEncoder(TorchModel, Encoder):
     def __init__(self, config: FrameEncoderConfig) -> None:
         TorchModel.__init__(self, config)
         Encoder.__init__(self, config)
+        shape = tuple(config.input_dims)
         network = build_network(
-            config.network, observation_shape=config.input_dims, num_actions=1, has_value=False
+            config.network, observation_shape=shape, num_actions=1, has_value=False
         )
         assert isinstance(network, FrameNetwork)
         network.initialise()
         network.drop_heads()
         self.network = network
+        self._scale = config.scale
 
-    def _forward(self, inputs: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-        frames = inputs[Columns.OBS].float()
-        return {ENCODER_OUT: self.network.features(frames, input_scale=self.config.scale)}
+    def _forward(self, input_dict: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        frames = input_dict[Columns.OBS].float()
+        return {ENCODER_OUT: self.network.features(frames, input_scale=self._scale)}
 
 
 class _Frames:

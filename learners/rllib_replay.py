@@ -71,9 +71,9 @@ class NStepEpisodeReplayBuffer(EpisodeReplayBuffer):
         """Return the number of transitions."""
         return len(self._rows)
 
-    def add(self, episodes: Any) -> None:
-        """Add pieces of episodes; those of one episode come in their order."""
-        for piece in [episodes] if isinstance(episodes, SingleAgentEpisode) else episodes:
+    def add(self, batch: Any, **kwargs: Any) -> None:
+        """Add a list of pieces of episodes; those of one episode come in their order."""
+        for piece in batch:
             episode = self._growing.get(piece.id_)
             if episode is None:
                 episode = _Episode(np.asarray(piece.get_observations(0)))
@@ -89,7 +89,9 @@ class NStepEpisodeReplayBuffer(EpisodeReplayBuffer):
         """Return `num_items` transitions, each as an episode of one step."""
         picks = self.rng.integers(len(self._rows), size=num_items)
         n_step, gamma = options["n_step"], options["gamma"]
-        return [self._transition(*self._rows[pick], n_step, gamma) for pick in picks]
+        count = len(self._rows)
+        rows = (self._rows[(self._oldest + pick) % count] for pick in picks)
+        return [self._transition(episode, t, n_step, gamma) for episode, t in rows]
 
     def write(self, sink: Any) -> None:
         """Write everything to a file that is open for bytes."""

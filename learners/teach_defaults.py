@@ -51,10 +51,10 @@ def with_atari_defaults(teach: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         teach: as it was given; what is wrong in it is left for `TeachConfig` to tell.
     """
-    algorithm = teach.get("algorithm", "dqn")
-    own = _BY_ALGORITHM.get(algorithm, {}) if isinstance(algorithm, str) else {}
+    algorithm = str(teach.get("algorithm", "dqn"))
+    own = _BY_ALGORITHM.get(algorithm, {})
     filled = {**_ATARI, **own, **teach}
     table = teach.get(algorithm, {})
-    if algorithm in own and isinstance(table, Mapping):
+    if own and isinstance(table, Mapping):
         filled[algorithm] = {**own[algorithm], **table}
     return filled

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from cluster.config import load_recipe
 from common.policies.policy import load_policy
 from common.storage import locate
 from learners.teach_checkpoint import TeachCheckpoint, newest_training
@@ -31,9 +30,8 @@ TABLES = {
     "ppo": "[teach.ppo]\nbatch_size = 256\nminibatch_size = 128\nnum_epochs = 2\n",
 }
 ITERATION = 256
-"""Env steps of one, of either algorithm."""
-UPDATES_OF_DQN = 16
-"""In one: half of its env steps are replayed, in batches of 8."""
+"""Env steps of one, of either algorithm, and up to a round of sampling more."""
+ROUND = 40
 
 
 def write_teach_recipe(folder: Path, algorithm: str = "dqn") -> Path:
@@ -64,17 +62,6 @@ def test_it_refuses_to_go_on_with_what_is_no_training(
     save_checkpoint(tmp_path / "out" / "checkpoints", {"step": 1}, step=1, keep=1)
     refused = stillhouse("teach", recipe, "--out", "out", "--resume")
     assert_refused(refused, "holds checkpoints, but of no teacher's training")
-
-
-def test_a_recipe_of_a_game_has_the_settings_of_games(tmp_path: Path) -> None:
-    recipe = write_teach_recipe(tmp_path, "ppo")
-    frames = recipe.read_text().replace('"gymnasium"', '"atari"').replace("CartPole-v1", "pong")
-    student = '[student.network]\nname = "nature_cnn"\nsize = "62k"\n'
-    recipe.write_text(frames.replace('[student.network]\nname = "mlp"\nhidden = [16]\n', student))
-    teach = load_recipe(recipe, ["teach.learning_rate=0.5"]).teach
-    assert teach is not None
-    assert (teach.clip_rewards, teach.ppo.clip) == (True, 0.1)  # which it does not say
-    assert (teach.ppo.batch_size, teach.learning_rate) == (256, 0.5)
 
 
 def curve(folder: Path) -> list[dict[str, float]]:
@@ -130,23 +117,24 @@ def test_a_training_that_was_killed_goes_on(
     lines = curve(out)
     assert lines[: len(known)] == known
     steps = [line["teach/env_steps"] for line in lines]
-    assert {later - earlier for earlier, later in pairwise(steps)} == {ITERATION}
-    assert (steps[0], steps[-1]) == (ITERATION, total)
+    assert all(
+        ITERATION <= later - earlier < ITERATION + ROUND for earlier, later in pairwise([0, *steps])
+    )
+    assert total <= steps[-1] < total + ITERATION + ROUND
     for figure in ("teach/episodes", "time/elapsed_s"):
         values = [line[figure] for line in lines]
         assert values == sorted(values)
     assert lines[-1]["teach/greedy_return"] > 0
 
     after: Any = newest_training(locate(out / "checkpoints"))
-    assert after.env_steps == total
+    assert after.env_steps == steps[-1]
     # The optimiser and RLlib's own counter went on; so did the replay of a DQN.
     assert updates(after) > updates(before) > 0
     counters = after.state["algorithm"]["counters"]
-    assert counters["env_runners--num_env_steps_sampled_lifetime"]["lifetime_sum"] == total
+    assert counters["env_runners--num_env_steps_sampled_lifetime"]["lifetime_sum"] == steps[-1]
     if algorithm == "dqn":
-        assert updates(after) - updates(before) == 3 * UPDATES_OF_DQN
-        assert transitions(after) == total
-    assert load_policy(out / "teacher.safetensors").spec.provenance["env_steps"] == total
+        assert transitions(after) == steps[-1]
+    assert load_policy(out / "teacher.safetensors").spec.provenance["env_steps"] == steps[-1]
     kept = [path.name for path in (out / "checkpoints").iterdir()]
     assert len(kept) == 2
 

@@ -64,7 +64,8 @@ max_frames_per_episode = 400
 path = "teacher.safetensors"
 [student.network]
 name = "nature_cnn"
-size = "62k"
+channels = [4, 4, 4]
+hidden = 16
 [objective.kl]
 """
 

@@ -12,12 +12,12 @@ Kind = Literal["vectors", "frames"]
 LENGTH, STACK = 6, 4
 
 
-def observations(kind: Kind, length: int = LENGTH, *, first: int = 0) -> list[npt.NDArray[Any]]:
+def observations(kind: Kind, length: int) -> list[npt.NDArray[Any]]:
     """Return vectors that tell their step, or stacks of frames that tell theirs."""
     if kind == "vectors":
-        return [np.float32([first + t]) for t in range(length + 1)]
+        return [np.float32([t]) for t in range(length + 1)]
     planes = np.zeros((length + STACK, 2, 2), np.uint8)
-    planes[STACK - 1 :] += np.arange(first, first + length + 1, dtype=np.uint8)[:, None, None]
+    planes[STACK - 1 :] += np.arange(length + 1, dtype=np.uint8)[:, None, None]
     return [planes[t : t + STACK] for t in range(length + 1)]
 
 
@@ -60,7 +60,7 @@ def steps_in(buffer: Any) -> set[int]:
 def test_n_step_transitions_end_where_their_episode_ends(end: str, kind: Kind) -> None:
     n_step, gamma = 3, 0.9
     buffer = replay()
-    buffer.add(episode(kind, end).to_numpy())
+    buffer.add([episode(kind, end).to_numpy()])
     seen = set()
     for transition in buffer.sample(200, n_step=n_step, gamma=gamma, beta=None):
         t = step_of(transition.get_observations(0))
@@ -115,12 +115,12 @@ def test_a_replay_is_read_back_as_it_was_written(kind: Kind, capacity: int) -> N
     for one, other in zip(
         buffer.sample(100, **settings), again.sample(100, **settings), strict=True
     ):
-        for ask in ("get_observations", "get_actions", "get_rewards", "get_extra_model_outputs"):
+        for ask in ("get_observations", "get_actions", "get_rewards"):
             np.testing.assert_equal(getattr(one, ask)(), getattr(other, ask)())
         assert one.is_terminated == other.is_terminated
     # Both forget the same steps next.
     for full in (buffer, again):
-        full.add(episode(kind, "terminated", length=min(capacity, 6)))
+        full.add([episode(kind, "terminated", length=min(capacity, 6))])
     assert steps_in(buffer) == steps_in(again)
 
 

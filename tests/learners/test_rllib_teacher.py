@@ -127,7 +127,15 @@ def test_a_checkpoint_restores_networks_optimiser_counters_and_replay(tmp_path: 
         assert len(algorithm.local_replay_buffer) == saved.env_steps
         again = algorithm_state(algorithm, saved.env_steps)
         assert again is not None
-        torch.testing.assert_close(again, saved.state["algorithm"], rtol=0, atol=0)
+        former = saved.state["algorithm"]
+        torch.testing.assert_close(again["module"], former["module"], rtol=0, atol=0)
+        for name, optimizer in again["optimizers"].items():
+            moments = former["optimizers"][name]["state"]
+            assert moments[0]["step"] > 0
+            torch.testing.assert_close(optimizer["state"], moments, rtol=0, atol=0)
+        for key in ("env_steps", "target_updated", "counters"):
+            assert again[key] == former[key]
+        assert former["target_updated"] > 0
         assert any(name.startswith("_target_") for name in again["module"])
         # The env runner acts with the learner's weights, and explores by the env steps so far.
         runner = algorithm.env_runner
@@ -137,9 +145,8 @@ def test_a_checkpoint_restores_networks_optimiser_counters_and_replay(tmp_path: 
         )
         torch.testing.assert_close(acting, learning, rtol=0, atol=0)
         assert runner.num_env_steps_sampled_lifetime == saved.env_steps
-        assert algorithm.train()["env_runners"]["num_env_steps_sampled_lifetime"] == (
-            saved.env_steps + 256
-        )
+        sampled = algorithm.train()["env_runners"]["num_env_steps_sampled_lifetime"]
+        assert 256 <= sampled - saved.env_steps < 2 * 256
 
 
 def test_a_training_that_is_over_is_not_trained_again(tmp_path: Path) -> None:
