@@ -3,7 +3,7 @@
 Every so often the RLModule's weights are copied into a network of ours, checked against the
 RLModule, and given to `TeacherSearch`; the best copy becomes the teacher. With a folder for them,
 checkpoints are written between two iterations, and a training that ended anyhow goes on from one.
-These modules named `rllib_…` and `learners.export.rl_module_export` are the only ones outside
+The modules `learners.rllib_…` and `learners.export.rl_module_export` are the only ones outside
 `cluster` that know Ray.
 """
 

@@ -1,3 +1,5 @@
+import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from cluster.progress import PlainReporter
 from cluster.run_directory import create_run_directory
 from cluster.teach_directory import TeachDirectory
 from cluster.teaching import train_teacher_for
+from cluster.version_writer import VersionWriter
 from common.storage import locate
-from learners.teach_checkpoint import save_training
+from learners.teach_checkpoint import newest_training, save_training
 from learners.teach_config import TeachConfig
 from tests.cartpole import load_config
 from tests.taught import TINY_PPO, taught
@@ -53,6 +56,32 @@ def test_rllib_has_a_ray_of_this_process_whoever_starts_it(
     finally:
         ray.shutdown()
     assert seen == [(True, 2.0 if started else 1.0)]
+
+
+class _CtrlC(PlainReporter):
+    """Presses it as soon as there is progress."""
+
+    def progress(self, phase: str, fraction: float, text: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.ray
+def test_ctrl_c_ends_a_training_with_its_best_and_a_checkpoint(tmp_path: Path) -> None:
+    endless = TINY_PPO.model_copy(update={"total_env_steps": 10**9})
+    preparation = prepare(teach_config(tmp_path, endless), num_cpus=2, num_gpus=0)
+    directory = TeachDirectory(tmp_path / "out")
+    versions = VersionWriter(locate(tmp_path / "versions"))
+    reporter = _CtrlC(Console(quiet=True))
+    teacher, interrupted = train_teacher_for(
+        preparation, reporter, directory=directory, versions=versions
+    )
+    assert interrupted
+    found = newest_training(directory.checkpoints)
+    assert found is not None
+    (*_, last) = directory.metrics.read_text().splitlines()
+    trained = teacher.spec.provenance["env_steps"]
+    assert trained == found.env_steps == json.loads(last)["teach/env_steps"]
+    assert (tmp_path / "versions" / "version-000001.safetensors").exists()
 
 
 class _Asked(Exception):

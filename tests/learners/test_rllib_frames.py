@@ -71,7 +71,6 @@ hidden = 16
 
 
 @pytest.mark.ray
-@pytest.mark.slow
 @pytest.mark.usefixtures("ray_of_this_process")
 @pytest.mark.parametrize("algorithm", ["dqn", "ppo"])
 def test_a_teacher_of_pong_is_the_module_that_rllib_has_trained(
