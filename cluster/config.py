@@ -31,6 +31,7 @@ from learners.config import LearnerConfig
 from learners.feed import QUEUE_SIZE
 from learners.objectives import ObjectiveConfig
 from learners.teach_config import TeachConfig
+from learners.teach_defaults import with_atari_defaults
 
 
 class StudentConfig(StrictModel):
@@ -101,7 +102,7 @@ class RunConfig(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _first_task(cls, tree: Any) -> Any:
-        return with_first_task(tree)
+        return _with_teach_defaults(with_first_task(tree))
 
     @model_serializer(mode="wrap")
     def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -126,8 +127,6 @@ class RunConfig(StrictModel):
                 f"[dataset] with one in it, not {('neither', '', 'both', 'all')[len(given)]}"
             )
         check_tables(self)
-        if self.teach is not None and self.env.family != "gymnasium":
-            raise ValueError("teach: training a teacher needs env.family = 'gymnasium'")
         if self.replay.num_shards > self.actors.num_env_runners:
             raise ValueError(
                 f"replay.num_shards = {self.replay.num_shards}: more than the "
@@ -260,6 +259,14 @@ class RunConfig(StrictModel):
         """Answers of shards that the learner holds ready: a batch, so that env runners go on
         collecting the next one while the learner is busy with a large one."""
         return max(QUEUE_SIZE, -(-self.learner.rank_batch_size // self.samples_per_request))
+
+
+def _with_teach_defaults(tree: Any) -> Any:
+    """Return a recipe's tree with what `[teach]` means on Atari."""
+    env, teach = (tree.get(key) if isinstance(tree, dict) else None for key in ("env", "teach"))
+    if not isinstance(env, dict) or not isinstance(teach, dict) or env.get("family") != "atari":
+        return tree
+    return tree | {"teach": with_atari_defaults(teach)}
 
 
 def load_recipe(path: Named, overrides: list[str]) -> RunConfig:

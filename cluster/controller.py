@@ -30,6 +30,7 @@ from cluster.scoring import Verdict
 from cluster.session import Backend, Session, Snapshot
 from cluster.spool import Spool
 from cluster.task_scores import TaskScores
+from cluster.teach_directory import TeachDirectory
 from cluster.teacher_refresh import TeacherRefresh
 from cluster.teaching import train_teacher_for
 from cluster.telemetry import Metrics
@@ -38,6 +39,7 @@ from common.policies.policy import Policy, save_policy
 from common.policies.tasks import policy_of_task
 from common.storage import Location
 from learners.export import ExportCheck, export_onnx, verify_onnx
+from learners.teach_checkpoint import newest_training
 
 MIN_EXPORT_AGREEMENT = 0.999
 """Share of real observations on which an export must take the student's greedy action."""
@@ -126,8 +128,15 @@ class Controller:
 
     def _teach(self) -> Policy:
         self._control.report(phase="teaching")
-        teacher, interrupted = train_teacher_for(self._config, self._reporter)
+        directory = TeachDirectory(self._directory.teaching)
+        teacher, interrupted = train_teacher_for(
+            self._preparation,
+            self._reporter,
+            directory=directory,
+            resumed=newest_training(directory.checkpoints),
+        )
         if interrupted:  # a half-trained teacher is not what the recipe asks for
+            self._reporter.say(f"stopped; go on with: stillhouse resume {self._directory.path}")
             raise KeyboardInterrupt
         with self._delivery.attempt():
             save_policy(teacher, self._directory.teacher)

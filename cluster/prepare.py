@@ -4,7 +4,6 @@ import math
 from dataclasses import dataclass, replace
 
 from actors.environments import EnvironmentSpec
-from actors.environments.gymnasium_env import GymnasiumConfig
 from actors.placement import SharedPlacement
 from cluster.assembly import build_environment
 from cluster.config import RunConfig
@@ -119,7 +118,7 @@ def prepare(
             teacher = Policy(spec, teacher.network)
         check_teacher(teacher, environment, config)
         warnings += provenance_warnings(teacher.spec, config)
-    outline = teacher or _untrained_teacher(config)
+    outline = teacher or _untrained_teacher(config, environment)
     student = new_student(config, environment, outline.spec)
     if student.num_parameters >= outline.num_parameters:
         warnings.append(
@@ -189,17 +188,27 @@ def _load(given: TeacherConfig) -> Policy:
     return Policy(teacher.spec.model_copy(update={"teacher_version": 0}), teacher.network)
 
 
-def _untrained_teacher(config: RunConfig) -> Policy:
-    """Return the teacher that `[teach]` will train, with fresh weights."""
+def taught_spec(config: RunConfig, environment: EnvironmentSpec) -> PolicySpec:
+    """Return the specification of the teacher that `[teach]` will train.
+
+    Raises:
+        MismatchError: no teacher can be trained in this environment.
+    """
     assert config.teach is not None
-    assert isinstance(config.env, GymnasiumConfig)
-    spec = teacher_spec(
+    return teacher_spec(
         config.teach,
-        env_id=config.env.id,
-        env_kwargs=config.env.kwargs,
+        observation=environment.observation,
+        num_actions=environment.num_actions,
+        action_meanings=environment.action_meanings,
+        environment=config.env.model_dump(mode="json", exclude={"trust"}),
         name=f"{config.name}-teacher",
     )
-    return new_policy(spec, seed=config.teach.seed)
+
+
+def _untrained_teacher(config: RunConfig, environment: EnvironmentSpec) -> Policy:
+    """Return the teacher that `[teach]` will train, with fresh weights."""
+    assert config.teach is not None
+    return new_policy(taught_spec(config, environment), seed=config.teach.seed)
 
 
 def check_resources(config: RunConfig, *, num_cpus: float, num_gpus: float) -> None:

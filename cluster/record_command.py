@@ -52,7 +52,7 @@ def record(
     with opened_backend(address, local) as backend:
         teacher = preparation.teacher
         if teacher is None:
-            teacher, interrupted = train_teacher_for(config, reporter)
+            teacher, interrupted = train_teacher_for(preparation, reporter)
             if interrupted:
                 raise KeyboardInterrupt
         job = RecordingJob(

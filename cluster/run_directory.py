@@ -3,8 +3,8 @@
 `recipe.toml`, `metrics.jsonl`, `log.jsonl`, TensorBoard events, `checkpoints/`,
 `student.safetensors` with its specification, `student.onnx`, `evaluation.json`; `groundwork.json`,
 for the next start of the same run; `teacher.safetensors` where the run trained it or took it along
-to a cluster, `teachers/` with the newer versions of one that is refreshed. Of several tasks each
-has its own `groundwork.json` and `student.onnx`, in `tasks/NAME/`.
+to a cluster, `teaching/` with its training, `teachers/` with the newer versions of one that is
+refreshed. Of several tasks each has its own `groundwork.json` and `student.onnx`, in `tasks/NAME/`.
 
 It is named by a local path or by a URI that pyarrow's filesystems know. What is written whole is
 written there; metrics, log and events grow, and go through `cluster.spool`.
@@ -76,6 +76,11 @@ class RunDirectory:
     def teachers(self) -> Location:
         """Folder of the versions of a teacher that is refreshed, from the second."""
         return self.path / "teachers"
+
+    @property
+    def teaching(self) -> Location:
+        """Folder of the training of the teacher, where the run trains it."""
+        return self.path / "teaching"
 
     @property
     def student(self) -> Location:

@@ -1,22 +1,23 @@
 """`stillhouse teach`: the teacher that a recipe describes, trained and saved."""
 
-from pathlib import Path
+import sys
 from typing import Annotated
 
 import typer
 
 from cluster.backends import num_cpus_here, num_gpus_here, opened_backend
-from cluster.config import load_recipe
+from cluster.interrupt import INTERRUPTED
 from cluster.options import Overrides, Recipe
 from cluster.prepare import prepare
 from cluster.progress import make_reporter
-from cluster.run_directory import check_writable
+from cluster.run_directory import save_recipe
 from cluster.screen import screen
+from cluster.teach_directory import TeachDirectory, open_training
 from cluster.teaching import train_teacher_for
 from cluster.version_writer import VersionWriter
-from common.errors import ConfigError
 from common.policies.policy import save_policy
 from common.storage import locate
+from learners.teach_checkpoint import newest_training
 
 commands = typer.Typer()
 
@@ -24,27 +25,39 @@ commands = typer.Typer()
 @commands.command()
 def teach(
     recipe: Recipe,
-    out: Annotated[Path, typer.Option(help="The teacher's file (.safetensors).")],
+    out: Annotated[str, typer.Option(help="Folder or URI for the teacher and its training.")],
     overrides: Overrides = None,
     versions: Annotated[
         str | None,
         typer.Option(help="Folder or URI for every better policy of the training and its curve."),
     ] = None,
+    go_on: Annotated[
+        bool, typer.Option("--resume", help="Go on with the training in --out where there is one.")
+    ] = False,
 ) -> None:
     """Train the teacher of a recipe's [teach] table with RLlib, and save it."""
-    config = load_recipe(recipe, overrides or [])
-    if config.teach is None:
-        raise ConfigError(f"{recipe}: has no [teach] table, so there is no teacher to train")
-    if out.suffix != ".safetensors":
-        raise ConfigError(f"--out {out}: a policy file's name ends in .safetensors")
-    check_writable(out)
-    writer = None if versions is None else VersionWriter(locate(versions))
-    prepare(config, num_cpus=num_cpus_here(), num_gpus=num_gpus_here())
+    directory = TeachDirectory(out)
+    config = open_training(directory, recipe, overrides or [], go_on=go_on)
+    resumed = newest_training(directory.checkpoints) if go_on else None
+    writer = None
+    if versions is not None:
+        after = 0 if resumed is None else resumed.env_steps
+        writer = VersionWriter(locate(versions), after=after if go_on else None)
+    preparation = prepare(config, num_cpus=num_cpus_here(), num_gpus=num_gpus_here())
+    save_recipe(directory, config)
     reporter = make_reporter(screen())
     with opened_backend(None, local=False):
-        teacher, _ = train_teacher_for(config, reporter, writer)
-    save_policy(teacher, out)
+        teacher, interrupted = train_teacher_for(
+            preparation, reporter, directory=directory, resumed=resumed, versions=writer
+        )
+    save_policy(teacher, directory.teacher)
     reporter.say(
-        f"{out}: mean greedy return {teacher.spec.measured['mean_return']:.1f} over "
+        f"{directory.teacher}: mean greedy return {teacher.spec.measured['mean_return']:.1f} over "
         f"{teacher.spec.measured['episodes']} episodes"
     )
+    if interrupted:
+        reporter.say(
+            f"stopped; that is the best so far; go on with: stillhouse teach {recipe} --out {out} "
+            f"--resume"
+        )
+        sys.exit(INTERRUPTED)

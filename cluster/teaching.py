@@ -1,39 +1,55 @@
 """Training the teacher that a recipe's `[teach]` describes."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
-from actors.environments.gymnasium_env import GymnasiumConfig
-from cluster.config import RunConfig
+from actors.environments import VectorEnvironment
+from cluster.assembly import build_environment
 from cluster.interrupt import deferred_interrupt
+from cluster.prepare import Preparation, taught_spec
 from cluster.progress import Reporter
+from cluster.teach_curve import TeachCurve
+from cluster.teach_directory import TeachDirectory
 from cluster.version_writer import VersionWriter
 from common.policies.policy import Policy
+from learners.teach_checkpoint import TeachCheckpoint
+from learners.teacher_search import TeachEvaluation, TeachProgress
 
 
 def train_teacher_for(
-    config: RunConfig, reporter: Reporter, versions: VersionWriter | None = None
+    preparation: Preparation,
+    reporter: Reporter,
+    *,
+    directory: TeachDirectory | None = None,
+    resumed: TeachCheckpoint | None = None,
+    versions: VersionWriter | None = None,
 ) -> tuple[Policy, bool]:
     """Train the teacher that the recipe's `[teach]` describes.
 
     The first Ctrl-C ends the training with the best teacher so far.
 
     Args:
-        config: the recipe.
+        preparation: the recipe, found good.
         reporter: where progress goes.
+        directory: where checkpoints and the curve go; None for nowhere.
+        resumed: the checkpoint from which the training goes on.
         versions: writes every better policy of the training, for runs that learn meanwhile.
 
     Returns:
         The teacher, and whether the training was ended by Ctrl-C.
     """
     # RLlib takes seconds to import; only runs that train a teacher pay for it.
-    from learners.rllib_teacher import TeachProgress, train_teacher
+    from learners.rllib_teacher import TeachHooks, train_teacher
 
-    teach, env = config.teach, config.env
+    config, teach = preparation.config, preparation.config.teach
     assert teach is not None
-    assert isinstance(env, GymnasiumConfig)
+
+    def make_copies(num_envs: int) -> VectorEnvironment:
+        return build_environment(config, num_envs=num_envs)
 
     def on_progress(progress: TeachProgress) -> None:
+        if curve is not None:
+            curve.add(progress)
         reporter.progress(
             "teach",
             min(1.0, progress.env_steps / teach.total_env_steps),
@@ -41,21 +57,34 @@ def train_teacher_for(
             f"{progress.mean_return:.1f}, best greedy {progress.best_return:.1f}",
         )
 
-    reporter.say(f"training a {teach.algorithm.upper()} teacher of {env.id} with RLlib")
-    with _ray_for_rllib(), deferred_interrupt() as interrupt:
-        try:
-            teacher = train_teacher(
-                teach,
-                env_id=env.id,
-                env_kwargs=env.kwargs,
-                name=f"{config.name}-teacher",
+    def on_evaluation(evaluation: TeachEvaluation) -> None:
+        if versions is not None:
+            versions.take(evaluation)
+
+    reporter.say(f"training a {teach.algorithm.upper()} teacher of {config.env.id} with RLlib")
+    if resumed is not None:
+        reporter.say(f"going on from its checkpoint after {resumed.env_steps:,} env steps")
+    with ExitStack() as stack:
+        curve = None
+        if directory is not None:
+            after = 0 if resumed is None else resumed.env_steps
+            curve = stack.enter_context(closing(TeachCurve(directory, after=after)))
+        stack.enter_context(_ray_for_rllib())
+        interrupt = stack.enter_context(deferred_interrupt())
+        stack.callback(reporter.close)
+        teacher = train_teacher(
+            teach,
+            taught_spec(config, preparation.environment),
+            make_copies,
+            hooks=TeachHooks(
                 on_progress=on_progress,
+                on_evaluation=on_evaluation,
                 should_stop=lambda: interrupt.requested,
-                on_evaluation=(lambda evaluation: None) if versions is None else versions.take,
-            )
-            return teacher, interrupt.requested
-        finally:
-            reporter.close()
+            ),
+            checkpoints=None if directory is None else directory.checkpoints,
+            resumed=resumed,
+        )
+        return teacher, interrupt.requested
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Copy weights between RLlib's default RLModules and policies of our own, exactly.
 
-The weights move between the RLModule's MLPs and our `MLP`, and both networks must then say the same
+The weights move between the RLModule's MLPs and our `MLP`, or out of the frame network of ours that
+an RLModule has for its encoder (`learners.rllib_frames`), and both networks must then say the same
 about random observations: a new layout in RLlib is an error here, never a wrong teacher or a wrong
 export. RLlib itself is not imported; the names below are its names.
 """
@@ -17,7 +18,7 @@ from common.policies.spec import PolicySpec
 _TOLERANCE = 1e-5
 """Largest difference from the RLModule's outputs, relative to the outputs where they exceed 1."""
 _PROBES = 64
-"""Random observations that the two networks are compared on."""
+"""Random observations that the two networks are compared on; of frames an eighth."""
 
 
 def policy_from_rl_module(module: Any, spec: PolicySpec, *, seed: int = 0) -> Policy:
@@ -25,7 +26,8 @@ def policy_from_rl_module(module: Any, spec: PolicySpec, *, seed: int = 0) -> Po
 
     Args:
         module: RLlib's default torch module of a DQN without duelling or of a PPO, as its learner
-            has it (the env runner's has no value head), with MLPs.
+            has it (the env runner's has no value head), with MLPs or the encoder of
+            `learners.rllib_frames`.
         spec: what the policy is; `dist` tells which of the two.
         seed: of the observations that the copy is compared on.
 
@@ -33,10 +35,7 @@ def policy_from_rl_module(module: Any, spec: PolicySpec, *, seed: int = 0) -> Po
         FloatingPointError: a weight or an output is NaN or infinite.
         RuntimeError: the copy's outputs differ from the RLModule's.
     """
-    state: dict[str, torch.Tensor] = {}
-    for name, layer in _linears(module, spec):
-        state[f"{name}.weight"] = layer.weight.detach().cpu().clone()
-        state[f"{name}.bias"] = layer.bias.detach().cpu().clone()
+    state = {name: tensor.detach().cpu().clone() for name, tensor in _tensors(module, spec)}
     if not all(bool(torch.isfinite(tensor).all()) for tensor in state.values()):
         raise FloatingPointError("the network's weights hold NaN or infinity")
     policy = policy_from_state(spec, state, source="RLModule")
@@ -65,6 +64,16 @@ def policy_to_rl_module(policy: Policy, module: Any, *, seed: int = 0) -> None:
     _check_outputs(policy, module, seed)
 
 
+def _tensors(module: Any, spec: PolicySpec) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the RLModule's weights by the names of our network."""
+    for name, layer in _linears(module, spec):
+        yield f"{name}.weight", layer.weight
+        yield f"{name}.bias", layer.bias
+    if len(spec.observation.shape) == 3:
+        encoder = module.encoder if spec.dist == "q_values" else module.encoder.encoder
+        yield from encoder.network.state_dict().items()
+
+
 def _linears(module: Any, spec: PolicySpec) -> Iterator[tuple[str, nn.Linear]]:
     """Yield the RLModule's layers by the names of our `MLP`."""
     for name, part in _parts(module, spec).items():
@@ -74,23 +83,24 @@ def _linears(module: Any, spec: PolicySpec) -> Iterator[tuple[str, nn.Linear]]:
 
 
 def _parts(module: Any, spec: PolicySpec) -> dict[str, nn.Module]:
-    """Return the RLModule's parts by the names of our `MLP`."""
+    """Return the RLModule's parts of linear layers by the names of our networks."""
+    sees_frames = len(spec.observation.shape) == 3
     if spec.dist == "q_values":
-        return {"layers": module.encoder, "head": module.af}
-    shared = not hasattr(module.encoder, "actor_encoder")
-    actor = module.encoder.encoder if shared else module.encoder.actor_encoder
-    parts = {"layers": actor, "head": module.pi}
+        return ({} if sees_frames else {"layers": module.encoder}) | {"head": module.af}
+    parts = {"head": module.pi} | ({"value": module.vf} if spec.has_value else {})
+    if sees_frames:
+        return parts
+    if not hasattr(module.encoder, "actor_encoder"):
+        return {"layers": module.encoder.encoder} | parts
     if spec.has_value:
-        parts |= {} if shared else {"value_layers": module.encoder.critic_encoder}
-        parts |= {"value": module.vf}
-    return parts
+        parts |= {"value_layers": module.encoder.critic_encoder}
+    return {"layers": module.encoder.actor_encoder} | parts
 
 
 @torch.inference_mode()
 def _check_outputs(policy: Policy, module: Any, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    probes = torch.randn(_PROBES, *policy.spec.observation.shape, generator=generator)
-    output = policy.network(probes)
+    probes = _probes(policy.spec, seed)
+    output = policy.network(probes.float(), input_scale=policy.spec.observation.scale)
     batch = {"obs": probes.to(next(module.parameters()).device)}
     pairs: list[tuple[Any, Any]]
     if policy.spec.dist == "q_values":
@@ -108,3 +118,11 @@ def _check_outputs(policy: Policy, module: Any, seed: int) -> None:
                 f"a network and an RLModule of the same weights differ by {difference:.2g} "
                 f"(allowed: {_TOLERANCE:g}); {type(module).__name__} has another layout"
             )
+
+
+def _probes(spec: PolicySpec, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    shape = spec.observation.shape
+    if spec.observation.dtype == "uint8":
+        return torch.randint(256, (_PROBES // 8, *shape), dtype=torch.uint8, generator=generator)
+    return torch.randn(_PROBES, *shape, generator=generator)

@@ -1,14 +1,17 @@
 """The recipe's `[teach]` table: how `stillhouse teach` trains a teacher before the distillation.
 
 The defaults are chosen for one small core and short episodes: RLlib's own update the network and
-gather metrics after every environment step. Values were tuned on CartPole-v1.
+gather metrics after every environment step. Values were tuned on CartPole-v1. On frames other ones
+hold, `learners.teach_defaults`.
 """
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveInt, model_validator
 
 from common.config import StrictModel
+from common.networks.impala_cnn import ImpalaCNNSpec
+from common.networks.nature_cnn import NatureCNNSpec
 
 
 class DqnConfig(StrictModel):
@@ -23,7 +26,7 @@ class DqnConfig(StrictModel):
     learning_starts: int = Field(default=1_000, ge=0)
     """Env steps before the first update."""
     replay_capacity: PositiveInt = 50_000
-    """Transitions that are kept; the oldest episodes go first."""
+    """Transitions that are kept; the oldest go first."""
     target_update_interval: PositiveInt = 250
     """Env steps between two copies of the network to the target network."""
     double_q: bool = True
@@ -69,7 +72,7 @@ class PpoConfig(StrictModel):
     value_clip: float = Field(default=1_000.0, gt=0)
     """Largest squared error of a value that counts; RLlib's 10 slows large returns down."""
     share_value_layers: bool = False
-    """Let the value head share the policy's hidden layers."""
+    """Let the value head share the policy's hidden layers; on frames it must."""
     grad_clip: float | None = Field(default=0.5, gt=0)
     """Largest global norm of a gradient; None: no clipping."""
 
@@ -89,19 +92,23 @@ class TeachConfig(StrictModel):
     algorithm: Literal["dqn", "ppo"] = "dqn"
     """DQN gives a teacher of Q-values, PPO one of logits with state values."""
     hidden: tuple[PositiveInt, ...] = Field(default=(256, 256), min_length=1)
-    """Widths of the teacher's hidden layers."""
+    """Widths of the teacher's hidden layers, where it sees vectors."""
     activation: Literal["relu", "tanh", "elu"] = "relu"
-    """Activation after each hidden layer."""
+    """Activation after each of them."""
+    network: Annotated[NatureCNNSpec | ImpalaCNNSpec, Field(discriminator="name")] = NatureCNNSpec()
+    """The teacher's network, where it sees frames."""
     total_env_steps: PositiveInt = 100_000
     """Training ends after so many env steps at the latest."""
     stop_return: float | None = None
     """Training ends when two greedy evaluations of the same weights reach this; None: never."""
     max_duration_s: float = Field(default=600.0, gt=0)
-    """Training ends after so many seconds at the latest."""
+    """Training ends after so many seconds at the latest, those before it was resumed included."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Of Adam, constant."""
     gamma: float = Field(default=0.99, gt=0, le=1)
     """Discount per env step."""
+    clip_rewards: bool = False
+    """Learn from the signs of the rewards (Mnih et al. 2015); returns are told of the raw ones."""
     num_envs_per_runner: PositiveInt = 8
     """Environment copies that are stepped together."""
     evaluation_interval: PositiveInt = 1_024
@@ -110,6 +117,10 @@ class TeachConfig(StrictModel):
     """Episodes of a greedy evaluation."""
     evaluation_max_steps: PositiveInt = 10_000
     """An evaluation's episode that lasts longer is cut here."""
+    checkpoint_interval_s: float = Field(default=60.0, gt=0)
+    """Seconds between two checkpoints."""
+    checkpoints_kept: PositiveInt = 2
+    """The newest ones."""
     seed: int = Field(default=0, ge=0)
     """Of the weights, the exploration and the environments."""
     dqn: DqnConfig = DqnConfig()

@@ -1,24 +1,23 @@
 """What a teacher will be, and which of the weights seen in training are the best.
 
-The half of teacher training that knows no RLlib: the environment is checked and turned into a
-`PolicySpec`, and candidates are evaluated greedily, on seeds that no evaluation shares.
+The half of teacher training that knows no RLlib: what an environment shows becomes a `PolicySpec`,
+and candidates are evaluated greedily, with raw rewards, on seeds that no evaluation shares.
 """
 
 import math
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium
 import numpy as np
-import torch
-from gymnasium.spaces import Box, Discrete
 
-from common.errors import ConfigError, MismatchError
+from common.errors import MismatchError
 from common.networks.mlp import MLPSpec
-from common.policies.policy import Policy
+from common.policies.inference import InferencePolicy
+from common.policies.policy import Policy, policy_from_state
 from common.policies.spec import ObservationSpec, PolicySpec
-from common.vector_observations import with_vectors
+from learners.taught_environment import MakeCopies
 from learners.teach_config import TeachConfig
 
 
@@ -33,9 +32,11 @@ class TeachProgress:
     episodes: int
     """Training episodes that have ended so far."""
     elapsed_s: float
-    """Seconds since training began."""
+    """Seconds of training, those before it was resumed included."""
     best_return: float
     """Mean greedy return of the best evaluation so far; NaN before the first."""
+    greedy_return: float = math.nan
+    """Mean return of the greedy evaluation after this iteration; NaN where there was none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,59 +56,70 @@ class TeachEvaluation:
 
 
 def teacher_spec(
-    config: TeachConfig, *, env_id: str, env_kwargs: dict[str, Any], name: str
+    config: TeachConfig,
+    *,
+    observation: ObservationSpec,
+    num_actions: int | None,
+    environment: dict[str, Any],
+    name: str,
+    action_meanings: tuple[str, ...] | None = None,
 ) -> PolicySpec:
-    """Return the specification of the teacher that `config` asks for in this environment.
+    """Return the specification of the teacher that `config` asks for in an environment.
+
+    Args:
+        config: the recipe's `[teach]`.
+        observation: what the environment shows.
+        num_actions: of its discrete actions, or None where they are vectors.
+        environment: the recipe's `[env]`, for whoever reads the specification.
+        name: the teacher's.
+        action_meanings: of its actions, where they have names.
 
     Raises:
-        ConfigError: the environment cannot be made.
-        MismatchError: its observations are no floats in vectors or matrices, or its actions are not
-            Discrete.
+        MismatchError: its actions are not discrete, or the settings do not go with frames.
     """
-    try:
-        with closing(with_vectors(gymnasium.make(env_id, **env_kwargs))) as env:
-            observation, action = env.observation_space, env.action_space
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"env.id = {env_id!r}: cannot make it ({reason})") from None
-    if not isinstance(observation, Box) or len(observation.shape) != 1:
+    if num_actions is None or num_actions < 2:
+        given = "vectors (a Box)" if num_actions is None else f"{num_actions} alone"
         raise MismatchError(
-            f"env.id = {env_id!r}: its observations are {observation}; teachers are trained on "
-            f"vectors and matrices of floats only"
-        )
-    if not np.issubdtype(np.dtype(observation.dtype), np.floating):
-        raise MismatchError(
-            f"env.id = {env_id!r}: its observations are {observation.dtype}; teachers are trained "
-            f"on floats only"
-        )
-    if not isinstance(action, Discrete) or action.start != 0 or int(action.n) < 2:
-        raise MismatchError(
-            f"env.id = {env_id!r}: its actions are {action}; teachers are trained on two or more "
-            f"Discrete actions from 0 only"
+            f"env.id = {environment.get('id')!r}: its actions are {given}; teachers are trained on "
+            f"two or more Discrete actions only"
         )
     actor_critic = config.algorithm == "ppo"
     separate = actor_critic and not config.ppo.share_value_layers
+    sees_frames = len(observation.shape) == 3
+    if sees_frames and separate:
+        raise MismatchError(
+            "teach.ppo.share_value_layers = false: on frames, policy and value share their layers; "
+            "leave it out"
+        )
     return PolicySpec(
         name=name,
-        network=MLPSpec(
+        network=config.network
+        if sees_frames
+        else MLPSpec(
             hidden=config.hidden,
             activation=config.activation,
             value_hidden=config.hidden if separate else None,
         ),
-        observation=ObservationSpec(shape=observation.shape, dtype="float32"),
-        num_actions=int(action.n),
+        observation=observation,
+        num_actions=num_actions,
+        action_meanings=action_meanings,
         dist="logits" if actor_critic else "q_values",
         has_value=actor_critic,
-        environment={"family": "gymnasium", "id": env_id, "kwargs": env_kwargs},
+        environment=environment,
     )
 
 
 class TeacherSearch:
-    """Keeps the best of the candidates, by mean greedy return."""
+    """Keeps the best of the candidates, by mean greedy return.
 
-    def __init__(self, config: TeachConfig, spec: PolicySpec) -> None:
+    Args:
+        config: the recipe's `[teach]`.
+        make_copies: makes the environment.
+    """
+
+    def __init__(self, config: TeachConfig, make_copies: MakeCopies) -> None:
         self._config = config
-        self._environment = spec.environment
+        self._make_copies = make_copies
         self._evaluations = 0
         self.best: Policy | None = None
         self.best_return = math.nan
@@ -128,29 +140,41 @@ class TeacherSearch:
             self.best, self.best_return = candidate, score
         return reached
 
-    @torch.inference_mode()
     def evaluate(self, policy: Policy) -> float:
         """Return the mean return of greedy episodes on seeds that were not used before."""
         self._evaluations += 1
         seeds = np.random.SeedSequence([self._config.seed, self._evaluations])
         count = self._config.evaluation_episodes
         returns, running = np.zeros(count), np.ones(count, dtype=bool)
-        with closing(
-            gymnasium.make_vec(
-                self._environment["id"],
-                num_envs=count,
-                vectorization_mode="sync",
-                wrappers=[with_vectors],
-                **self._environment["kwargs"],
-            )
-        ) as envs:
-            observations, _ = envs.reset(seed=int(seeds.generate_state(1)[0]))
+        acting = InferencePolicy(policy)
+        with closing(self._make_copies(count)) as copies:
+            observations = copies.reset(seed=int(seeds.generate_state(1)[0]) % 2**30)
             for _ in range(self._config.evaluation_max_steps):
-                output = policy.network(torch.as_tensor(observations, dtype=torch.float32))
-                actions = output.dist_inputs.argmax(-1).numpy()
-                observations, rewards, terminated, truncated, _ = envs.step(actions)
+                actions = acting(observations).dist_inputs.argmax(-1)
+                observations, rewards, terminated, truncated = copies.step(actions)
                 returns += rewards * running  # only the first episode of each copy counts
                 running &= ~(terminated | truncated)
                 if not running.any():
                     break
         return float(returns.mean())
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` takes: tensors and numbers."""
+        return {
+            "evaluations": self._evaluations,
+            "best": None if self.best is None else self.best.network.state_dict(),
+            "best_return": self.best_return,
+            "latest_return": self.latest_return,
+        }
+
+    def restore(self, state: Mapping[str, Any], spec: PolicySpec) -> None:
+        """Go on from the state of a search of the same training.
+
+        Args:
+            state: of it.
+            spec: of its candidates.
+        """
+        self._evaluations = state["evaluations"]
+        if state["best"] is not None:
+            self.best = policy_from_state(spec, state["best"], source="checkpoint")
+        self.best_return, self.latest_return = state["best_return"], state["latest_return"]

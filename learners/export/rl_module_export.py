@@ -10,9 +10,9 @@ what the environment gives: a scale of the observations is in its first layers.
 A policy without a value head leaves without a critic. PPO then starts one of its own, in a network
 of its own, where fresh gradients leave the policy alone.
 
-`common.teachers.rllib_format` reads the folder back without Ray. This and
-`learners.rllib_teacher` are the only modules outside `cluster` that know Ray; it is imported once
-something is to be written, because that takes seconds.
+`common.teachers.rllib_format` reads the folder back without Ray. This and the modules
+`learners.rllib_…` are the only ones outside `cluster` that know Ray; it is imported once something
+is to be written, because that takes seconds.
 """
 
 import tempfile

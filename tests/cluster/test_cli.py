@@ -223,5 +223,5 @@ def test_export_writes_a_folder_for_rllib(
 def test_teach_refuses_a_recipe_without_a_teach_table(
     recipe: Path, tmp_path: Path, stillhouse: Stillhouse
 ) -> None:
-    result = stillhouse("teach", recipe, "--out", "t.safetensors")
+    result = stillhouse("teach", recipe, "--out", "taught")
     assert_refused(result, "[teach]")

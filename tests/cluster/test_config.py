@@ -91,10 +91,18 @@ def test_a_recipe_with_two_teachers_is_refused() -> None:
         config_with(teach={})
 
 
-def test_a_teacher_can_be_trained_where_the_environment_is_of_gymnasium_only() -> None:
-    assert config_with(teacher=None, teach={}).teach is not None
-    with pytest.raises(ConfigError, match=r"teach: .* needs env.family = 'gymnasium'"):
-        config_with(teacher=None, teach={}, env={"family": "atari", "id": "pong"})
+def test_a_teacher_of_a_game_has_the_settings_of_games_where_the_recipe_has_none() -> None:
+    given = {"algorithm": "ppo", "learning_rate": 0.5, "ppo": {"num_epochs": 7}}
+    cartpole, pong = (
+        config_with(teacher=None, teach=given, **env).teach
+        for env in ({}, {"env": {"family": "atari", "id": "pong"}})
+    )
+    assert cartpole is not None
+    assert pong is not None
+    assert (cartpole.clip_rewards, cartpole.ppo.clip) == (False, 0.2)
+    assert (pong.clip_rewards, pong.ppo.clip) == (True, 0.1)
+    for teach in (cartpole, pong):
+        assert (teach.learning_rate, teach.ppo.num_epochs) == (0.5, 7)
 
 
 def test_the_replay_must_hold_two_chunks() -> None:

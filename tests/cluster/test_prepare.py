@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from cluster.config import RunConfig, load_recipe
-from cluster.prepare import Preparation, check_resources, new_student, prepare
+from cluster.prepare import Preparation, check_resources, new_student, prepare, taught_spec
 from common.errors import ConfigError, MismatchError, PolicyFileError, ResourceError, UserError
 from common.policies.policy import save_policy
 from common.policies.spec import ActingSpec
@@ -325,3 +325,14 @@ def test_a_student_may_normalise_as_its_teacher_does(
     student = new_student(config, preparation.environment, preparation.teacher.spec)
     assert (student.spec.observation.normalizer is not None) == has_one
     assert preparation.environment.observation.normalizer is None
+
+
+def test_a_teacher_of_a_game_is_known_before_it_is_trained(tmp_path: Path) -> None:
+    game = "env={family = 'atari', id = 'pong', frame_size = 42}"
+    student = "student.network={name = 'nature_cnn', size = '62k'}"
+    preparation = prepared(teach_config(tmp_path, game, student))
+    assert preparation.teacher is None
+    spec = taught_spec(preparation.config, preparation.environment)
+    assert spec.observation.shape == (4, 42, 42)
+    assert (spec.num_actions, spec.dist) == (6, "q_values")
+    assert spec.environment["frame_size"] == 42

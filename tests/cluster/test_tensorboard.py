@@ -26,6 +26,14 @@ def test_two_processes_make_one_curve(tmp_path: Path) -> None:
     assert read(tmp_path) == {10: 0.5, 20: 0.25}
 
 
+def test_a_process_that_goes_on_from_earlier_replaces_what_was_later(tmp_path: Path) -> None:
+    first = TensorBoard(tmp_path)
+    for step in (10, 20, 30):
+        first.add({"loss": 0.5}, step=step)
+    TensorBoard(tmp_path, goes_on_after=20).add({"loss": 0.25}, step=25)
+    assert read(tmp_path) == {10: 0.5, 20: 0.5, 25: 0.25}
+
+
 def test_a_disk_that_is_full_for_a_while_costs_its_events_alone(tmp_path: Path, caplog) -> None:
     board = TensorBoard(tmp_path)
     board.add({"loss": 4.0}, step=1)

@@ -74,10 +74,23 @@ def test_a_folder_that_holds_something_is_refused(tmp_path: Path) -> None:
         VersionWriter(locate(tmp_path))
 
 
+def test_a_training_that_goes_on_counts_on(tmp_path: Path) -> None:
+    folder = locate(tmp_path / "versions")
+    VersionWriter(folder, after=0).take(evaluation(100, 20.0))
+    writer = VersionWriter(folder, after=100)
+    writer.take(evaluation(200, 30.0))
+    again = VersionWriter(folder, after=100)  # killed, and from the same checkpoint once more
+    again.take(evaluation(200, 40.0))
+    lines = [json.loads(line) for line in (folder / "curve.jsonl").read_text().splitlines()]
+    assert [line["env_steps"] for line in lines] == [100, 200]
+    assert [line["version"] for line in lines] == [1, 3]
+    assert load_policy(folder / "version-000003.safetensors").spec.measured["mean_return"] == 40.0
+
+
 def test_teach_refuses_it_before_anything_starts(tmp_path: Path, stillhouse: Stillhouse) -> None:
     load_config(tmp_path)
     recipe = tmp_path / "recipe.toml"
     table = '[teacher]\npath = "teacher.safetensors"'
     recipe.write_text(recipe.read_text().replace(table, "[teach]"))
-    taught = ("teach", recipe, "--out", "taught.safetensors", "--versions", tmp_path)
+    taught = ("teach", recipe, "--out", "taught", "--versions", tmp_path)
     assert_refused(stillhouse(*taught), f"--versions {tmp_path}: not an empty folder")

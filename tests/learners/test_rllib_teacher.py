@@ -1,31 +1,18 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from common.errors import MismatchError, RunFailedError
+from common.errors import ConfigError, RunFailedError
 from common.policies.policy import load_policy, save_policy
-from learners.teach_config import DqnConfig, PpoConfig, TeachConfig
-from learners.teacher_search import teacher_spec
+from common.storage import locate
+from learners.teach_checkpoint import newest_training
+from learners.teach_config import TeachConfig
+from tests.taught import TINY_DQN, TINY_PPO, taught
 
-CARTPOLE: dict[str, Any] = {"env_id": "CartPole-v1", "env_kwargs": {}, "name": "teacher"}
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_of_this_process")]
 
-TINY_DQN = TeachConfig(
-    hidden=(16, 8),
-    total_env_steps=300,
-    evaluation_episodes=2,
-    dqn=DqnConfig(batch_size=16, learning_starts=50, training_intensity=1.0),
-)
-TINY_PPO = TeachConfig(
-    algorithm="ppo",
-    hidden=(16, 8),
-    activation="tanh",
-    total_env_steps=128,
-    evaluation_episodes=2,
-    ppo=PpoConfig(batch_size=128, minibatch_size=64, num_epochs=1),
-)
 TINY_SHARED_PPO = TINY_PPO.model_copy(
     update={"ppo": TINY_PPO.ppo.model_copy(update={"share_value_layers": True})}
 )
@@ -34,69 +21,34 @@ RANDOM_RETURN = 22.0
 """Mean return of uniformly random actions in CartPole-v1."""
 
 
-def train(config: TeachConfig, **changes: Any) -> Any:
+def train(
+    config: TeachConfig, *, checkpoints: Any = None, resumed: Any = None, **hooks: Any
+) -> Any:
     # RLlib takes seconds to import, which tests that are deselected should not cost.
-    from learners.rllib_teacher import train_teacher
+    from learners.rllib_teacher import TeachHooks, train_teacher
 
-    arguments = {"on_progress": lambda progress: None, "should_stop": lambda: False}
-    return train_teacher(config, **(CARTPOLE | arguments | changes))
-
-
-@pytest.mark.parametrize("env_id", ["FrozenLake-v1", "Pendulum-v1"])
-def test_unsuitable_environments_are_refused(env_id: str) -> None:
-    with pytest.raises(MismatchError, match=env_id):
-        train(TINY_DQN, env_id=env_id)
-
-
-@pytest.mark.parametrize("end", ["terminated", "truncated", "running"])
-def test_n_step_transitions_end_where_their_episode_ends(end: str) -> None:
-    from ray.rllib.env.single_agent_episode import SingleAgentEpisode
-
-    from learners.rllib_teacher import NStepEpisodeReplayBuffer
-
-    length, n_step, gamma = 6, 3, 0.9
-    episode = SingleAgentEpisode(
-        observations=[np.float32([t]) for t in range(length + 1)],
-        actions=[t % 2 for t in range(length)],
-        rewards=[10.0**t for t in range(length)],
-        terminated=end == "terminated",
-        truncated=end == "truncated",
-        len_lookback_buffer=0,
+    spec, make_copies = taught(config)
+    return train_teacher(
+        config,
+        spec,
+        make_copies,
+        hooks=TeachHooks(**hooks),
+        checkpoints=checkpoints,
+        resumed=resumed,
     )
-    replay = NStepEpisodeReplayBuffer(100, seed=0)
-    replay.add(episode.to_numpy())
-    seen = set()
-    for transition in replay.sample(200, n_step=n_step, gamma=gamma, beta=None):
-        t = int(transition.get_observations(0)[0])
-        stop = min(t + n_step, length)
-        seen.add(t)
-        assert len(transition) == 1
-        assert transition.get_observations(-1)[0] == stop
-        assert transition.get_actions(0) == t % 2
-        expected = sum(gamma ** (k - t) * 10.0**k for k in range(t, stop))
-        assert transition.get_rewards(0) == pytest.approx(expected)
-        assert transition.get_extra_model_outputs("n_step", 0) == stop - t
-        assert transition.is_terminated == (end == "terminated" and stop == length)
-        assert transition.is_truncated == (end == "truncated" and stop == length)
-    assert seen == set(range(length))
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_of_this_process")
 @pytest.mark.parametrize("config", [TINY_DQN, TINY_PPO, TINY_SHARED_PPO])
 def test_the_copy_of_a_trained_rl_module_is_exact(config: TeachConfig) -> None:
-    from learners.rllib_teacher import policy_from_algorithm, running_algorithm
+    from learners.rllib_algorithm import learner_of, policy_from_algorithm, running_algorithm
 
-    spec = teacher_spec(config, **CARTPOLE)
+    spec, make_copies = taught(config)
     observations = torch.randn(100, 4)
-    with running_algorithm(config, spec) as algorithm:
+    with running_algorithm(config, spec, make_copies, seed=0) as algorithm:
         before = policy_from_algorithm(algorithm, spec)
         algorithm.train()
         policy = policy_from_algorithm(algorithm, spec)
-        (result,) = algorithm.learner_group.foreach_learner(
-            lambda learner: learner.module["default_policy"].unwrapped()
-        )
-        module = result.get()
+        module = learner_of(algorithm).module["default_policy"].unwrapped()
         with torch.no_grad():
             if config.algorithm == "dqn":
                 expected = module.compute_q_values({"obs": observations})["qf_preds"]
@@ -111,8 +63,6 @@ def test_the_copy_of_a_trained_rl_module_is_exact(config: TeachConfig) -> None:
     assert not torch.equal(before.network(observations).dist_inputs, output.dist_inputs)
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_of_this_process")
 def test_the_teacher_tells_where_it_comes_from(tmp_path: Path) -> None:
     seen: list[Any] = []
     found: list[Any] = []
@@ -125,6 +75,7 @@ def test_the_teacher_tells_where_it_comes_from(tmp_path: Path) -> None:
     assert seen[-1].episodes > 0
     assert seen[-1].best_return > 0
     assert found[-1].env_steps == seen[-1].env_steps
+    assert found[-1].greedy_return == seen[-1].greedy_return
     best = [evaluation.greedy_return for evaluation in found if evaluation.is_best]
     assert best == sorted(set(best))
     assert best[-1] == max(evaluation.greedy_return for evaluation in found)
@@ -134,8 +85,6 @@ def test_the_teacher_tells_where_it_comes_from(tmp_path: Path) -> None:
     assert again.spec == policy.spec
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_of_this_process")
 def test_training_that_is_told_to_stop_still_gives_a_teacher() -> None:
     seen: list[Any] = []
     policy = train(
@@ -147,25 +96,88 @@ def test_training_that_is_told_to_stop_still_gives_a_teacher() -> None:
     assert policy.spec.provenance["env_steps"] == seen[0].env_steps
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_of_this_process")
 def test_the_process_is_left_as_it_was() -> None:
     train(TINY_PPO)
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-@pytest.mark.ray
-@pytest.mark.usefixtures("ray_of_this_process")
 @pytest.mark.parametrize("config", [TINY_DQN, TINY_PPO])
-def test_diverging_training_fails_in_one_line(config: TeachConfig) -> None:
-    hot = config.model_copy(update={"learning_rate": 1e30, "activation": "relu"})
+def test_diverging_training_fails_in_one_line(config: TeachConfig, tmp_path: Path) -> None:
+    hot = {"learning_rate": 1e30, "activation": "relu", "checkpoint_interval_s": 1e-9}
+    checkpoints = locate(tmp_path)
     with pytest.raises(RunFailedError, match=r"diverged .* lower teach\.learning_rate"):
-        train(hot)
+        train(config.model_copy(update=hot), checkpoints=checkpoints)
+    found = newest_training(checkpoints)  # of before it diverged, if that took more than once
+    assert found is None or all(
+        bool(torch.isfinite(tensor).all()) for tensor in found.state["algorithm"]["module"].values()
+    )
 
 
-@pytest.mark.ray
+def test_a_checkpoint_restores_networks_optimiser_counters_and_replay(tmp_path: Path) -> None:
+    from learners.rllib_algorithm import learner_of, running_algorithm
+    from learners.rllib_state import algorithm_state, restore_algorithm
+
+    train(TINY_DQN, checkpoints=locate(tmp_path))
+    saved = newest_training(locate(tmp_path))
+    assert saved is not None
+    spec, make_copies = taught(TINY_DQN)
+    with running_algorithm(TINY_DQN, spec, make_copies, seed=5) as algorithm:
+        restore_algorithm(algorithm, saved.state["algorithm"])
+        algorithm.local_replay_buffer.read(saved.replay.open())
+        assert len(algorithm.local_replay_buffer) == saved.env_steps
+        assert "local_replay_buffer" not in algorithm.get_state()  # or ours need not be written
+        again = algorithm_state(algorithm, saved.env_steps)
+        assert again is not None
+        former = saved.state["algorithm"]
+        torch.testing.assert_close(again["module"], former["module"], rtol=0, atol=0)
+        for name, optimizer in again["optimizers"].items():
+            moments = former["optimizers"][name]["state"]
+            assert moments[0]["step"] > 0
+            torch.testing.assert_close(optimizer["state"], moments, rtol=0, atol=0)
+        for key in ("env_steps", "target_updated", "counters"):
+            assert again[key] == former[key]
+        assert former["target_updated"] > 0
+        assert any(name.startswith("_target_") for name in again["module"])
+        # The env runner acts with the learner's weights, and explores by the env steps so far.
+        runner = algorithm.env_runner
+        acting, learning = (
+            module.state_dict()["af.net.mlp.0.weight"]
+            for module in (runner.module, learner_of(algorithm).module["default_policy"])
+        )
+        torch.testing.assert_close(acting, learning, rtol=0, atol=0)
+        assert runner.num_env_steps_sampled_lifetime == saved.env_steps
+        sampled = algorithm.train()["env_runners"]["num_env_steps_sampled_lifetime"]
+        assert 256 <= sampled - saved.env_steps < 2 * 256
+
+
+def test_a_training_that_is_over_is_not_trained_again(tmp_path: Path) -> None:
+    checkpoints = locate(tmp_path)
+    config = TINY_PPO.model_copy(update={"stop_return": 1.0})
+    policy = train(config, checkpoints=checkpoints)
+    seen: list[Any] = []
+    longer = config.model_copy(update={"total_env_steps": 10_000})
+    again = train(
+        longer,
+        checkpoints=checkpoints,
+        resumed=newest_training(checkpoints),
+        on_progress=seen.append,
+    )
+    assert not seen
+    for name, tensor in policy.network.state_dict().items():
+        assert torch.equal(again.network.state_dict()[name], tensor)
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
+    checkpoints = locate(tmp_path)
+    train(TINY_PPO, checkpoints=checkpoints)
+    wider = TINY_PPO.model_copy(update={"hidden": (32,)})
+    with pytest.raises(ConfigError, match="train in a new folder") as caught:
+        train(wider, checkpoints=checkpoints, resumed=newest_training(checkpoints))
+    assert "network" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.slow
-@pytest.mark.usefixtures("ray_of_this_process")
 def test_dqn_learns_cartpole() -> None:
     config = TeachConfig(
         hidden=(128, 128), total_env_steps=10_000, stop_return=150.0, evaluation_interval=1_024

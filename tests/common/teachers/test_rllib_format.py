@@ -17,7 +17,7 @@ from common.policies.policy import Policy
 from common.policies.spec import ObservationSpec
 from common.teachers import load_teacher
 from learners.teach_config import DqnConfig, PpoConfig, TeachConfig
-from learners.teacher_search import teacher_spec
+from tests.taught import taught
 
 OBSERVATIONS = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
 ARGUMENTS = "class_and_ctor_args.pkl"
@@ -261,7 +261,7 @@ def test_a_distributional_module_is_refused(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray_of_this_process")
 @pytest.mark.parametrize("algorithm", ["ppo", "dqn"])
 def test_the_checkpoint_of_an_algorithm_that_has_trained(algorithm: Any, tmp_path: Path) -> None:
-    from learners.rllib_teacher import running_algorithm
+    from learners.rllib_algorithm import learner_of, running_algorithm
 
     settings: dict[str, Any] = {
         "ppo": PpoConfig(batch_size=128, minibatch_size=64, num_epochs=1),
@@ -273,13 +273,9 @@ def test_the_checkpoint_of_an_algorithm_that_has_trained(algorithm: Any, tmp_pat
         total_env_steps=200,
         **{algorithm: settings[algorithm]},
     )
-    spec = teacher_spec(config, env_id="CartPole-v1", env_kwargs={}, name="teacher")
-    with running_algorithm(config, spec) as trained:
+    with running_algorithm(config, *taught(config), seed=0) as trained:
         trained.train()
         trained.save_to_path(str(tmp_path / "checkpoint"))
-        (result,) = trained.learner_group.foreach_learner(
-            lambda learner: learner.module["default_policy"].unwrapped()
-        )
         policy = load_teacher(tmp_path / "checkpoint")
         assert policy.spec.provenance == {"format": "rllib", "algorithm": algorithm.upper()}
-        assert_same(policy, result.get())
+        assert_same(policy, learner_of(trained).module["default_policy"].unwrapped())
