@@ -1,4 +1,4 @@
-"""What belongs together: the cluster's manifest, the job's, the README, the image, the project."""
+"""What belongs together: the cluster's manifest, the job's, the guide, the image, the project."""
 
 import copy
 import shlex
@@ -35,8 +35,8 @@ def test_the_job_runs_on_the_cluster_of_the_other_manifest() -> None:
     assert CLUSTER_SPECS["RayJob"] == cluster
 
 
-def test_the_secrets_are_named_in_the_readme_and_kept_out_of_the_manifests() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_secrets_are_named_in_the_guide_and_kept_out_of_the_manifests() -> None:
+    guide = (ROOT / "deploy/guide/cluster.md").read_text(encoding="utf-8")
     names = {CLUSTER["spec"]["authOptions"]["secretName"]}
     names |= {
         source["secretRef"]["name"]
@@ -51,14 +51,14 @@ def test_the_secrets_are_named_in_the_readme_and_kept_out_of_the_manifests() -> 
     )
     assert names == {"stillhouse-token", "stillhouse-redis", "stillhouse-storage"}
     for name in names:
-        assert f"secret generic {name} " in readme
+        assert f"secret generic {name} " in guide
     assert all(found["kind"] != "Secret" for found in EVERYTHING)
 
 
-def test_the_files_that_the_readme_applies_are_all_there_are() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_files_that_the_guide_applies_are_all_there_are() -> None:
+    guide = (ROOT / "deploy/guide/cluster.md").read_text(encoding="utf-8")
     for file in FILES:
-        assert f"deploy/kuberay/{file}" in readme
+        assert f"deploy/kuberay/{file}" in guide
 
 
 def test_versions_are_those_of_the_project() -> None:

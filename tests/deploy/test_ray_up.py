@@ -153,7 +153,7 @@ def test_the_token_travels_as_a_file_that_only_its_user_reads(file: str) -> None
     assert "test -s ~/.ray/auth_token && chmod 600 ~/.ray/auth_token" in config["setup_commands"]
     text = (DEPLOY / "ray-up" / file).read_text(encoding="utf-8")
     assert "RAY_AUTH_TOKEN=" not in text
-    assert f"deploy/ray-up/{file}" in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"deploy/ray-up/{file}" in (ROOT / "deploy/guide/cluster.md").read_text(encoding="utf-8")
 
 
 def images(tree: Any) -> set[str]:
