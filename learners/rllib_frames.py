@@ -43,7 +43,8 @@ class FrameEncoderConfig(ModelConfig):
         return FrameEncoder(self)
 
 
-class FrameEncoder(TorchModel, Encoder):
+# RLlib has a hook for subclasses without annotations.
+class FrameEncoder(TorchModel, Encoder):  # type: ignore[no-untyped-call]
     """Bytes [B, stack, H, W] → the last hidden layer [B, F]."""
 
     def __init__(self, config: FrameEncoderConfig) -> None:

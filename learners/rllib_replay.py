@@ -71,9 +71,10 @@ class NStepEpisodeReplayBuffer(EpisodeReplayBuffer):
         """Return the number of transitions."""
         return len(self._rows)
 
-    def add(self, batch: Any, **kwargs: Any) -> None:
+    # RLlib's two classes above this one name the argument differently.
+    def add(self, episodes: Any) -> None:  # type: ignore[override]
         """Add a list of pieces of episodes; those of one episode come in their order."""
-        for piece in batch:
+        for piece in episodes:
             episode = self._growing.get(piece.id_)
             if episode is None:
                 episode = _Episode(np.asarray(piece.get_observations(0)))

@@ -59,10 +59,14 @@ def test_rllib_has_a_ray_of_this_process_whoever_starts_it(
 
 
 class _CtrlC(PlainReporter):
-    """Presses it as soon as there is progress."""
+    """Presses it once, as soon as there is progress."""
+
+    pressed = False
 
     def progress(self, phase: str, fraction: float, text: str) -> None:
-        signal.raise_signal(signal.SIGINT)
+        if not self.pressed:
+            self.pressed = True
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.ray
