@@ -91,9 +91,10 @@ class ActionBars:
         box = self._spec.action_box
         assert box is not None
         units = mean_actions(self._spec.dist, dist_inputs)
-        entries = zip(self.names, units[0].tolist(), box.from_units(units)[0].tolist(), strict=True)
+        places = (0.5 + units[0] / 2).tolist()
+        entries = zip(self.names, places, box.from_units(units)[0].tolist(), strict=True)
         bars = [
-            Bar(name, *sorted((0.5, 0.5 + unit / 2)), f"{value:.2f}", True)
-            for name, unit, value in entries
+            Bar(name, min(0.5, place), max(0.5, place), f"{value:.2f}", True)
+            for name, place, value in entries
         ]
         return tuple(bars[: self.num_bars])

@@ -93,14 +93,15 @@ class Panel:
         width, height = self._screen_size
         left, top = (WIDTH - width) // 2, MARGIN + TITLE_ROW + TEXT_ROW
         grows = width >= moment.screen.shape[1]
-        method = Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS
+        method = Image.Resampling.NEAREST if grows else Image.Resampling.BILINEAR
         image.paste(Image.fromarray(moment.screen).resize((width, height), method), (left, top))
         if moment.state == "playing":
             return
         draw = ImageDraw.Draw(image)
         bottom = top + height
         draw.rectangle((MARGIN, bottom - TITLE_ROW, WIDTH - MARGIN - 1, bottom - 1), self._accent)
-        text = f"{moment.state}: return {number(moment.return_so_far)}"
+        so_far = " so far" if moment.state == "cut" else ""
+        text = f"{moment.state}: return {number(moment.return_so_far)}{so_far}"
         self._write(draw, MARGIN + 8, bottom - TITLE_ROW + 4, text, TEXT_SIZE, BACKGROUND)
 
     def _draw_bar(self, draw: ImageDraw.ImageDraw, top: int, bar: Bar) -> None:

@@ -121,7 +121,7 @@ def write_games(
     Args:
         directory: of the run.
         preparation: its recipe.
-        teacher: the recipe's; of several tasks, each has its own.
+        teacher: that is shown; of several tasks, each has its own.
         student: of all tasks.
         say: told which game there is no video of, and why.
 
@@ -129,7 +129,9 @@ def write_games(
         StorageError: a file cannot be written.
     """
     several = bool(preparation.parts)
-    for part, own in zip(preparation.tasks, preparation.teachers(teacher), strict=True):
+    # One that is refreshed is no longer that of its recipe.
+    teachers = preparation.teachers(teacher) if several else (teacher,)
+    for part, own in zip(preparation.tasks, teachers, strict=True):
         name = part.config.task_name
         policy = policy_of_task(student, name) if several else student
         task = name if several else None

@@ -175,7 +175,7 @@ def in_the_game_of(first: Entry, second: Entry) -> Entry:
     """
     if (first.env.family, first.env.id) != (second.env.family, second.env.id):
         raise MismatchError(
-            f"{first.title} plays {first.env.id} and {second.title} {second.env.id}; name one "
+            f"{first.title} plays {first.env.id}, {second.title} plays {second.env.id}; name one "
             f"environment with --env, or a recipe with --recipe"
         )
     if not isinstance(first.env, AtariConfig):

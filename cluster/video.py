@@ -7,6 +7,7 @@ goes to its place, whole or not at all.
 import os
 import tempfile
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,7 +79,7 @@ def _encode(file: Path, frames: Iterable[npt.NDArray[np.uint8]], max_bits_per_s:
     if max_bits_per_s is not None:
         settings += ["-maxrate", str(max_bits_per_s), "-bufsize", str(max_bits_per_s)]
     num_frames = 0
-    with imageio.get_writer(
+    writer = imageio.get_writer(
         file,
         format="FFMPEG",
         mode="I",
@@ -89,7 +90,8 @@ def _encode(file: Path, frames: Iterable[npt.NDArray[np.uint8]], max_bits_per_s:
         macro_block_size=2,
         ffmpeg_log_level="quiet",
         output_params=settings,
-    ) as writer:
+    )
+    with closing(writer):
         for frame in frames:
             writer.append_data(frame)
             num_frames += 1

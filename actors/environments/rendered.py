@@ -55,8 +55,10 @@ class RenderedAtari(AtariEnvironment, RenderedEnvironment):
 
     def __init__(self, config: AtariConfig, *, num_envs: int) -> None:
         super().__init__(config, num_envs=num_envs, num_threads=1)
+        rom = roms.get_rom_path(config.id)
+        assert rom is not None
         ale = ALEInterface()
-        ale.loadROM(roms.get_rom_path(config.id))
+        ale.loadROM(rom)
         height, width = ale.getScreenDims()
         self._shown = vector_env(
             config,
@@ -129,8 +131,7 @@ class RenderedGymnasium(GymnasiumEnvironment, RenderedEnvironment):
         kwargs = config.kwargs | {"render_mode": "rgb_array"}
         shown = config.model_copy(update={"kwargs": kwargs, "vectorization": "sync"})
         with warnings.catch_warnings():
-            # Gymnasium warns of an environment without this mode; below it is refused.
-            warnings.filterwarnings("ignore", message=r".*render_mode", category=UserWarning)
+            warnings.simplefilter("ignore")  # Gymnasium's, of what is refused here
             try:
                 super().__init__(shown, num_envs=num_envs, num_threads=1)
             except ConfigError as error:
@@ -144,7 +145,7 @@ class RenderedGymnasium(GymnasiumEnvironment, RenderedEnvironment):
     def screens(self) -> list[Screen]:
         """Return what the copies render."""
         try:
-            screens = list(self._env.render() or ())
+            screens: list[Any] = list(self._env.render() or ())
         except Exception as error:  # what draws is not ours, and may fail in any way
             reason = (str(error) or type(error).__name__).splitlines()[0]
             raise self._refusal(reason) from None

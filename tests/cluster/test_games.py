@@ -20,6 +20,9 @@ from tests.tasks import load_tasks
 from tests.unrendered import WithoutModes, id_of
 from tests.videos import read_video
 
+SHORT = "{max_episode_steps = 120}"
+"""Arguments of CartPoles."""
+
 
 def student_of(config: RunConfig) -> tuple[Preparation, Policy, Policy]:
     """Return the recipe prepared, its teacher, and a student that has learnt nothing yet."""
@@ -30,8 +33,8 @@ def student_of(config: RunConfig) -> tuple[Preparation, Policy, Policy]:
 
 
 def test_teacher_and_student_play_the_game_that_is_scored(tmp_path: Path) -> None:
-    config = load_config(tmp_path, "seed=3")
-    _, teacher, student = student_of(config)
+    config = load_config(tmp_path, "seed=3", f"env.kwargs={SHORT}")
+    preparation, teacher, student = student_of(config)
     directory = RunDirectory(tmp_path / "run")
     place = write_game(directory, config, teacher, student)
     assert place == directory.games / "game.mp4"
@@ -46,14 +49,18 @@ def test_teacher_and_student_play_the_game_that_is_scored(tmp_path: Path) -> Non
         "seed": 3,
         "return_teacher": scores["teacher"],
         "return_student": scores["student"],
-        "steps": 500,
+        "steps": 120,
         "cut": False,
     }
-    assert scores["student"] < 100 < scores["teacher"]
+    assert scores["student"] < scores["teacher"] == 120
     frames, _ = read_video(Path(place.path))
-    assert len(frames) == 500 + 1 + 15
+    assert len(frames) == 120 + 1 + 15
     assert frames.shape[2] == 2 * 384
     assert place.num_bytes() < GAME_BYTES
+    # Who is given as teacher plays, and not the one that the recipe had in the beginning.
+    write_games(directory, preparation, student, student, say=pytest.fail)
+    told = json.loads((tmp_path / "run/games/game.json").read_text())
+    assert told["return_teacher"] == told["return_student"] == scores["student"]
 
 
 @pytest.mark.slow
@@ -71,7 +78,8 @@ def test_a_long_game_is_cut_and_small_enough(tmp_path: Path) -> None:
 
 
 def test_every_task_has_a_game(tmp_path: Path) -> None:
-    config = load_tasks(tmp_path)
+    short = (f"tasks.{name}.env.kwargs={SHORT}" for name in ("light", "heavy"))
+    config = load_tasks(tmp_path, *short)
     preparation, teacher, student = student_of(config)
     said: list[str] = []
     write_games(RunDirectory(tmp_path), preparation, teacher, student, say=said.append)

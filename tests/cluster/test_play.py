@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from cluster.assembly import play_episodes
+from cluster.config import RunConfig
 from cluster.run_directory import RunDirectory, create_run_directory
 from common.policies.policy import Policy, new_policy, save_policy
 from common.policies.tasks import joined_spec, policy_of_task
@@ -24,6 +25,11 @@ PONG = ROOT / "deploy" / "teachers" / "pong-nature.safetensors"
 TEACHER = "teacher.safetensors"
 
 
+def config_of(folder: Path) -> RunConfig:
+    """Write teacher and recipe of a short CartPole into a folder and load the recipe."""
+    return load_config(folder, "seed=3", "env.kwargs={max_episode_steps = 100}")
+
+
 def weak() -> Policy:
     """Return what falls within a few steps."""
     observation = {"shape": (4,), "dtype": "float32"}
@@ -33,7 +39,7 @@ def weak() -> Policy:
 @pytest.fixture(autouse=True)
 def finished_run(tmp_path: Path) -> RunDirectory:
     """Return a run directory with a student, beside its teacher and recipe."""
-    directory = create_run_directory(tmp_path / "run", load_config(tmp_path, "seed=3"))
+    directory = create_run_directory(tmp_path / "run", config_of(tmp_path))
     save_policy(weak(), directory.student)
     return directory
 
@@ -52,7 +58,7 @@ def test_a_run_shows_teacher_and_student_as_they_are_scored(
     tmp_path: Path, finished_run: RunDirectory, stillhouse: Stillhouse
 ) -> None:
     found = played(stillhouse("play", "run", "--teacher", "--json"))
-    config = load_config(tmp_path, "seed=3")
+    config = config_of(tmp_path)
     wanted = [
         play_episodes(
             config, policy=policy, reference=None, num_episodes=1, seed=3, num_observations=0
@@ -177,6 +183,7 @@ def test_a_recurrent_and_a_box_policy_play(tmp_path: Path, stillhouse: Stillhous
         ((TEACHER, "--env", "Acrobot-v1"), ["feedback", "(4,)", "(6,)"]),
         ((TEACHER, "--env", "pong"), ["feedback", "(4,)", "'pong'"]),
         ((TEACHER, "--env", "NoSuchEnv-v0"), ["NoSuchEnv"]),
+        ((TEACHER, "--env", "LunarLander-v2"), ["use `LunarLander-v3` instead"]),
         ((TEACHER, "--against", PONG), ["plays CartPole-v1", "plays pong", "--env"]),
         ((TEACHER, "--teacher"), ["--teacher", "run directory"]),
         ((TEACHER, "--set", "seed=1"), ["--set", "--recipe"]),
