@@ -19,6 +19,7 @@ MODULES = {
     "check": DISTIL,
     "evaluate": "cluster.evaluate_command",
     "export": "cluster.export_command",
+    "play": "cluster.play_command",
     "teach": "cluster.teach_command",
     "record": "cluster.record_command",
     "sweep": "cluster.sweep_command",

@@ -1,10 +1,11 @@
 """The run directory: what a run leaves behind, and what it goes on from.
 
 `recipe.toml`, `metrics.jsonl`, `log.jsonl`, TensorBoard events, `checkpoints/`,
-`student.safetensors` with its specification, `student.onnx`, `evaluation.json`; `groundwork.json`,
-for the next start of the same run; `teacher.safetensors` where the run trained it or took it along
-to a cluster, `teaching/` with its training, `teachers/` with the newer versions of one that is
-refreshed. Of several tasks each has its own `groundwork.json` and `student.onnx`, in `tasks/NAME/`.
+`student.safetensors` with its specification, `student.onnx`, `evaluation.json`; `games/`, videos of
+teacher and student at play; `groundwork.json`, for the next start of the same run;
+`teacher.safetensors` where the run trained it or took it along to a cluster, `teaching/` with its
+training, `teachers/` with the newer versions of one that is refreshed. Of several tasks each has
+its own `groundwork.json` and `student.onnx`, in `tasks/NAME/`.
 
 It is named by a local path or by a URI that pyarrow's filesystems know. What is written whole is
 written there; metrics, log and events grow, and go through `cluster.spool`.
@@ -95,6 +96,11 @@ class RunDirectory:
     def onnx(self) -> Location:
         """The student as ONNX."""
         return self.path / "student.onnx"
+
+    @property
+    def games(self) -> Location:
+        """Folder of videos of teacher and student side by side, each with what it shows in JSON."""
+        return self.path / "games"
 
     @property
     def evaluation(self) -> Location:

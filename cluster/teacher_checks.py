@@ -1,4 +1,4 @@
-"""A teacher, held against the environment that it shall play in and the recipe that it is in."""
+"""Policies against the environment that they shall play in, and teachers against their recipe."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from actors.environments import EnvironmentSpec
 from cluster.config import RunConfig
 from common.errors import MismatchError
 from common.policies.policy import Policy
-from common.policies.spec import PolicySpec
+from common.policies.spec import ObservationSpec, PolicySpec
 
 
 def check_teacher(policy: Policy, environment: EnvironmentSpec, config: RunConfig) -> None:
@@ -22,24 +22,50 @@ def check_teacher(policy: Policy, environment: EnvironmentSpec, config: RunConfi
         raise MismatchError(f"{name} is of several tasks ({tasks}); give a teacher of one")
     if policy.network.memory_shape is not None:
         _check_memory(name, config)
-    expected, given = teacher.observation, environment.seen_by_teacher
-    if expected.shape != given.shape or expected.dtype != given.dtype:
+    seen = environment.seen_by_teacher
+    hint = ", or say in teacher.view what it sees" if len(seen.shape) == 3 else ""
+    check_spaces(name, teacher, environment, seen=seen, env_id=config.env.id, hint=hint)
+
+
+def check_spaces(
+    name: str,
+    policy: PolicySpec,
+    environment: EnvironmentSpec,
+    *,
+    seen: ObservationSpec,
+    env_id: str,
+    hint: str = "",
+) -> None:
+    """Hold what a policy sees and does against an environment.
+
+    Args:
+        name: what to call the policy.
+        policy: what it is.
+        environment: where it shall play.
+        seen: what it is shown there.
+        env_id: what to call the environment.
+        hint: what else to do about observations that do not fit.
+
+    Raises:
+        MismatchError: they do not go together.
+    """
+    expected = policy.observation
+    if expected.shape != seen.shape or expected.dtype != seen.dtype:
         raise MismatchError(
             f"{name} sees {expected.dtype} observations of shape {expected.shape}, but "
-            f"env.id = {config.env.id!r} gives {given.dtype} of shape {given.shape}; use the "
-            f"environment that it was trained in"
-            + (", or say in teacher.view what it sees" if len(given.shape) == 3 else "")
+            f"env.id = {env_id!r} gives {seen.dtype} of shape {seen.shape}; use the "
+            f"environment that it was trained in{hint}"
         )
-    if not _same_actions(teacher, environment):
+    if not _same_actions(policy, environment):
         actions = [
             f"{space.num_actions} actions" if space.action_box is None else str(space.action_box)
-            for space in (teacher, environment)
+            for space in (policy, environment)
         ]
         raise MismatchError(
-            f"{name} has {actions[0]}, but env.id = {config.env.id!r} has {actions[1]}; use the "
+            f"{name} has {actions[0]}, but env.id = {env_id!r} has {actions[1]}; use the "
             f"environment that it was trained in"
         )
-    meanings = (teacher.action_meanings, environment.action_meanings)
+    meanings = (policy.action_meanings, environment.action_meanings)
     if None not in meanings and meanings[0] != meanings[1]:
         raise MismatchError(f"{name} has the actions {meanings[0]}, the environment {meanings[1]}")
 

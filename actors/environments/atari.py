@@ -4,7 +4,7 @@ Two of its defaults are changed here: rewards are never clipped, and no life cou
 so that returns are raw and over full games.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -84,22 +84,14 @@ class AtariEnvironment(VectorEnvironment):
 
     def __init__(self, config: AtariConfig, *, num_envs: int, num_threads: int) -> None:
         check_rom(config)
-        self._env = AtariVectorEnv(
-            config.id,
+        self._env = vector_env(
+            config,
             num_envs,
             num_threads=num_threads,
-            max_num_frames_per_episode=config.max_frames_per_episode,
-            repeat_action_probability=config.sticky_actions,
-            full_action_space=config.full_action_space,
             img_height=config.frame_size,
             img_width=config.frame_size,
             stack_num=config.frame_stack,
-            frameskip=config.frame_skip,
             maxpool=config.max_pool,
-            noop_max=config.noop_max,
-            use_fire_reset=config.fire_reset,
-            episodic_life=False,
-            reward_clipping=False,
         )
         self.num_envs = num_envs
         meanings = tuple(action.name for action in self._env.ale.get_action_set())
@@ -123,6 +115,29 @@ class AtariEnvironment(VectorEnvironment):
     def close(self) -> None:
         """Drop the games; their threads end with them."""
         del self._env
+
+
+def vector_env(config: AtariConfig, num_envs: int, **pictures: Any) -> Any:
+    """Return ale-py's vector environment for the games of a recipe.
+
+    Args:
+        config: the games.
+        num_envs: how many.
+        pictures: what is shown of them, which changes nothing about how they go.
+    """
+    return AtariVectorEnv(
+        config.id,
+        num_envs,
+        max_num_frames_per_episode=config.max_frames_per_episode,
+        repeat_action_probability=config.sticky_actions,
+        full_action_space=config.full_action_space,
+        frameskip=config.frame_skip,
+        noop_max=config.noop_max,
+        use_fire_reset=config.fire_reset,
+        episodic_life=False,
+        reward_clipping=False,
+        **pictures,
+    )
 
 
 def check_rom(config: AtariConfig) -> None:

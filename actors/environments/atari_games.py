@@ -30,13 +30,19 @@ class AtariGames(VectorEnvironment):
         config: the game, and what the student sees of it.
         num_envs: N.
         teacher_view: the same with what the teacher sees, where that is something else.
+        keeps_screens: whether `screens` will be asked for.
 
     Raises:
         ConfigError: there is no such game, or a frame would be larger than its screen.
     """
 
     def __init__(
-        self, config: AtariConfig, *, num_envs: int, teacher_view: AtariConfig | None = None
+        self,
+        config: AtariConfig,
+        *,
+        num_envs: int,
+        teacher_view: AtariConfig | None = None,
+        keeps_screens: bool = False,
     ) -> None:
         check_rom(config)
         ALEInterface.setLoggerMode(LoggerMode.Error)
@@ -45,6 +51,8 @@ class AtariGames(VectorEnvironment):
         colours = {PICTURES[view.picture].colours: False for view in views}
         for view in views:
             colours[PICTURES[view.picture].colours] |= view.max_pool
+        if keeps_screens:
+            colours["rgb"] = True
         self._games = [_Game(config, colours) for _ in range(num_envs)]
         height, width = self._games[0].screen_size
         self._views = [_View(view, num_envs, height=height, width=width) for view in views]
@@ -80,6 +88,11 @@ class AtariGames(VectorEnvironment):
             np.array([game.terminated for game in self._games]),
             np.array([game.truncated for game in self._games]),
         )
+
+    def screens(self) -> list[Bytes]:
+        """Return the screens [H, W, 3] in colour, each the brighter of its last two frames: many
+        games draw some things in every second frame only."""
+        return [np.maximum.reduce(list(game.screens["rgb"])) for game in self._games]
 
     def close(self) -> None:
         """Drop the games."""
