@@ -71,7 +71,7 @@ def _card(number: int, example: Example, found: TaskDisagreements) -> Card:
         title=f"Observation {number}",
         sentence=sentence,
         png=example.png,
-        alt=f"Observation {number}: the stack of frames that both saw, the oldest left. {sentence}",
+        alt=f"Observation {number}: the newest of the frames that both saw. {sentence}",
         entries=tuple(kept),
         left_out=len(entries) - len(kept),
         actions=tuple(_actions(example, found)),

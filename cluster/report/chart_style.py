@@ -9,6 +9,7 @@ figure serves both themes and can be redrawn while a run goes on. It costs 4.5 M
 """
 
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cluster.report.metrics_log import Curve, thinned
+from cluster.report.wording import short
 
 Figure = dict[str, Any]
 
@@ -47,8 +49,8 @@ DARK = {
 LABEL_GAP = 0.085
 """Between two labels, as a share of the plot's height."""
 
-_CHARACTER_PX = 6.6
-_MOST_MARGIN_PX = 112
+_CHARACTER_PX = 7.2
+_MOST_MARGIN_PX = 122
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Noto Sans', sans-serif"
 
 
@@ -137,7 +139,7 @@ def layout(*, x_title: str, y_title: str, scale: Scale, labels: Sequence[Label] 
         "height": 250,
         "margin": {
             "l": 8,
-            "r": min(_MOST_MARGIN_PX, 14 + round(_CHARACTER_PX * longest)),
+            "r": min(_MOST_MARGIN_PX, 20 + round(_CHARACTER_PX * longest)),
             "t": 26,
             "b": 8,
         },
@@ -149,13 +151,35 @@ def layout(*, x_title: str, y_title: str, scale: Scale, labels: Sequence[Label] 
         "hovermode": "x unified",
         "xaxis": axis | {"title": _title(x_title), "nticks": 6},
         "yaxis": axis
-        | {
-            "range": [float(np.log10(low)), float(np.log10(high))] if scale.log else [low, high],
-            "type": "log" if scale.log else "linear",
-            "nticks": 6,
-        }
-        | ({"dtick": 1} if scale.log and high / low > 30 else {}),
+        | (
+            log_axis(low, high)
+            if scale.log
+            else {"type": "linear", "range": [low, high], "nticks": 6}
+        ),
         "annotations": [_y_title(y_title), *_placed(labels, scale)],
+    }
+
+
+def log_axis(low: float, high: float, most_ticks: int = 6) -> Figure:
+    """Return what makes an axis logarithmic, with ticks that can be read: 1, 2, 5 or decades.
+
+    Args:
+        low: above 0.
+        high: above `low`.
+        most_ticks: so many at most.
+    """
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    decades = [10.0**power for power in range(first, last + 1)]
+    ticks = [digit * decade for decade in decades for digit in (1, 2, 5)]
+    ticks = [tick for tick in ticks if low <= tick <= high]
+    if len(ticks) > most_ticks:
+        ticks = [tick for tick in decades if low <= tick <= high]
+        ticks = ticks[:: -(-len(ticks) // most_ticks)]
+    return {
+        "type": "log",
+        "range": [math.log10(low), math.log10(high)],
+        "tickvals": ticks,
+        "ticktext": [short(tick).replace(" ", "") for tick in ticks],
     }
 
 

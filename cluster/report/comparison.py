@@ -167,7 +167,7 @@ def render_comparison(rows: Sequence[Row]) -> str:
     return render(
         "compare.html",
         charts,
-        charts=charts,
+        cost_charts=charts,
         table=Table(caption="Students", head=HEAD, rows=tuple(row.cells() for row in rows)),
         places=[(row.name, row.run_dir) for row in rows],
     )

@@ -18,7 +18,7 @@ from cluster.report.chart_style import (
     line,
     scale_of,
 )
-from cluster.report.metrics_log import Curve, MetricsLog
+from cluster.report.metrics_log import Curve, MetricsLog, stretched
 from cluster.report.wording import percent, short
 
 STEPS = "env steps"
@@ -28,6 +28,9 @@ SHARES = Scale(-3.0, 103.0)
 
 LOG_FROM = 20.0
 """Losses that differ by such a factor are drawn on a logarithmic axis."""
+
+LAG_STRETCHES = 60
+"""Of time, over which the policy lag is summed up."""
 
 APART = 6.0
 """And so are two speeds whose medians do."""
@@ -99,8 +102,15 @@ def likeness_chart(log: MetricsLog, *, tasks: Sequence[str]) -> Chart | None:
 
 
 def lag_chart(log: MetricsLog) -> Chart | None:
-    """Return how many versions of the student the oldest env runner was behind."""
-    drawn = [_Drawn("oldest", _in_minutes(log, "actor/policy_lag_versions"))]
+    """Return how many versions of the student the oldest env runner was behind.
+
+    It jumps with every version, so what is drawn are the mean and the most over stretches of time.
+    """
+    curve = _in_minutes(log, "actor/policy_lag_versions")
+    drawn = [
+        _Drawn(name, stretched(curve, reduce, LAG_STRETCHES))
+        for name, reduce in (("mean", np.mean), ("most", np.max))
+    ]
     return _chart(
         "lag", "Policy lag", drawn, x=MINUTES, y="versions behind the learner", include=(0.0, 1.0)
     )
@@ -147,7 +157,7 @@ def who_waited(log: MetricsLog) -> str:
         f"On average the learner waited for data {percent(learner, 0)} of its time, env runners "
         f"for the learner {percent(actors, 0)} of theirs"
     )
-    if max(learner, actors) < 0.05:
+    if max(learner, actors) < 0.1:
         return f"{told}: neither held the other up."
     slower = "collecting" if learner > actors else "training"
     return f"{told}: {slower} set the pace."

@@ -3,8 +3,10 @@
 import json
 import math
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +39,7 @@ NOTHING = Curve(np.empty(0), np.empty(0))
 class MetricsLog:
     """The figures of a run, one row a line of its file."""
 
-    columns: dict[str, array[float]] = field(default_factory=dict)
+    columns: dict[str, "array[float]"] = field(default_factory=dict)
     """By name, NaN where a line does not have it."""
     num_rows: int = 0
     num_damaged: int = 0
@@ -95,7 +97,8 @@ class MetricsLog:
         """Return the seconds of all sessions up to each line; a session starts at 0 again."""
         elapsed = np.nan_to_num(self._column(ELAPSED))
         ends = np.where(np.diff(elapsed) < 0, elapsed[:-1], 0.0)
-        return elapsed + np.concatenate([[0.0], np.cumsum(ends)])[: elapsed.size]
+        before: Floats = np.concatenate([[0.0], np.cumsum(ends)])[: elapsed.size]
+        return elapsed + before
 
     def _column(self, name: str) -> Floats:
         column = self.columns.get(name)
@@ -128,6 +131,20 @@ def thinned(curve: Curve, max_points: int = MAX_POINTS) -> Curve:
         kept |= {int(start + stretch.argmin()), int(start + stretch.argmax())}
     places = sorted(kept)
     return Curve(curve.x[places], curve.y[places])
+
+
+def stretched(curve: Curve, reduce: Callable[[Floats], Any], num_stretches: int) -> Curve:
+    """Return a curve with one point for every stretch of it.
+
+    Args:
+        curve: [M].
+        reduce: makes a number of a stretch's values.
+        num_stretches: into how many it is cut, at most.
+    """
+    edges = np.unique(np.linspace(0, len(curve), num_stretches + 1, dtype=int)).tolist()
+    places = [(curve.x[a:b].mean(), reduce(curve.y[a:b])) for a, b in pairwise(edges)]
+    x, y = np.array(places).T if places else (np.empty(0), np.empty(0))
+    return Curve(x, y)
 
 
 def _curve(x: Floats, y: Floats, kept: npt.NDArray[np.bool_]) -> Curve:

@@ -32,10 +32,12 @@ from cluster.report.wording import (
     count,
     duration,
     milliseconds,
+    moment,
     num_bytes,
     number,
     percent,
     percent_interval,
+    together,
 )
 
 
@@ -103,7 +105,11 @@ def cost_charts(points: Mapping[str, list[Point]], results: Results) -> list[Cha
     """Return the charts of score against everything that a policy costs."""
     played = any(task.student for task in results.tasks.values())
     title = "share of the teacher, %" if played else "same greedy action, %"
-    found = (cost_chart(own, cost, score_title=title) for cost, own in points.items())
+    title += ", in the weakest task" if len(results.tasks) > 1 else ""
+    found = (
+        cost_chart(own, cost, score_title=title, include=(0.0, 110.0))
+        for cost, own in points.items()
+    )
     return [chart for chart in found if chart is not None]
 
 
@@ -122,22 +128,18 @@ def score_of(task: TaskResult) -> tuple[float, float | None, float | None] | Non
 
 
 def _cost_points(results: Results) -> dict[str, list[Point]]:
-    """Return teacher and student of every task in every chart of score against cost."""
+    """Return teacher and student, in the weakest task, in every chart of score against cost."""
     many = len(results.tasks) > 1
+    task = results.lowest[1] if results.lowest is not None else next(iter(results.tasks.values()))
     found: dict[str, list[Point]] = {}
     for cost in COST_TITLES:
         teacher, student = getattr(results.teacher, cost), getattr(results.student, cost)
-        points = []
-        if teacher:
-            points.append(Point(name="teachers" if many else "teacher", cost=teacher, score=100.0))
-        for name, task in results.tasks.items():
-            score = score_of(task)
-            if student and score is not None:
-                label = name if many else "student"
-                mean, low, high = score
-                points.append(Point(name=label, cost=student, score=mean, low=low, high=high))
-        if len(points) > 1:
-            found[cost] = points
+        if teacher and student and (score := score_of(task)) is not None:
+            mean, low, high = score
+            found[cost] = [
+                Point(name="teachers" if many else "teacher", cost=teacher, score=100.0),
+                Point(name="student", cost=student, score=mean, low=low, high=high),
+            ]
     return found
 
 
@@ -156,7 +158,7 @@ def _key_figures(results: Results) -> list[KeyFigure]:
     found = []
     if results.lowest is not None:
         name, task = results.lowest
-        label = f"of the teacher, in {name}" if len(results.tasks) > 1 else "of the teacher"
+        label = "share of the teacher" + (f" in {name}" if len(results.tasks) > 1 else "")
         between = percent_interval(task.share_ci_low, task.share_ci_high)
         found.append(KeyFigure(label, percent(task.share_of_teacher), f"95 %: {between}"))
     if len(results.tasks) == 1:
@@ -167,10 +169,10 @@ def _key_figures(results: Results) -> list[KeyFigure]:
             found.append(KeyFigure("same greedy action", percent(task.greedy_agreement), detail))
     size = compared(student.bytes, teacher.bytes, "smaller", "larger", "like the teacher")
     if size is not None:
-        found.append(KeyFigure("of weights", num_bytes(student.bytes), size))
+        found.append(KeyFigure("size of the weights", num_bytes(student.bytes), size))
     speed = compared(student.latency_ms, teacher.latency_ms, "faster", "slower", "like the teacher")
     if speed is not None:
-        found.append(KeyFigure("for an action", milliseconds(student.latency_ms), speed))
+        found.append(KeyFigure("time for an action", milliseconds(student.latency_ms), speed))
     return found
 
 
@@ -202,9 +204,8 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
     """Return what kind of run it was, and what went wrong on its way."""
     metrics, found = run.metrics, [("run directory", run.path), ("tasks", ", ".join(run.tasks))]
     if run.state.first is not None:
-        found.append(
-            ("first and last line of the log, UTC", f"{run.state.first} – {run.state.last}")
-        )
+        first, last = (moment(time) for time in (run.state.first, run.state.last or ""))
+        found.append(("first and last word of its log, UTC", f"{first} and {last}"))
     if (steps := metrics.last("learner/env_steps")) is not None:
         found.append(("env steps trained on", count(steps)))
     if (samples := metrics.last("learner/samples")) is not None:
@@ -249,5 +250,6 @@ def _templates() -> Environment:
         "number": number,
         "num_bytes": num_bytes,
         "percent": percent,
+        "together": together,
     }
     return environment

@@ -11,16 +11,15 @@ import numpy as np
 from cluster.report.chart_style import (
     RANDOM,
     RANDOM_BAND,
-    SERIES,
     STUDENT,
     TEACHER,
     TEACHER_BAND,
     Chart,
     Figure,
     Label,
-    Scale,
     layout,
     line,
+    log_axis,
     plain,
     scale_of,
 )
@@ -104,23 +103,27 @@ def return_chart(log: MetricsLog, result: TaskResult | None, *, task: str = "") 
     )
 
 
-def cost_chart(points: Sequence[Point], cost: str, *, score_title: str) -> Chart | None:
+def cost_chart(
+    points: Sequence[Point], cost: str, *, score_title: str, include: Sequence[float] = (100.0,)
+) -> Chart | None:
     """Return scores with their intervals against what the policies cost.
 
     Args:
-        points: policies of a known cost.
+        points: policies of a known cost; the teacher is called "teacher" or "teachers".
         cost: one of `COST_TITLES`.
         score_title: what the score is.
+        include: scores that the axis shall hold.
     """
     if not points:
         return None
     ends = [e for p in points for e in (p.score, p.low, p.high) if e is not None]
-    scale = scale_of(ends, include=(100.0,))
-    traces = [_point(point, index, scale) for index, point in enumerate(points)]
-    drawn = layout(x_title=COST_TITLES[cost], y_title=score_title, scale=scale)
-    low, high = min(p.cost for p in points), max(p.cost for p in points)
-    reach = 3.0 if high > low else 10.0
-    drawn["xaxis"] |= {"type": "log", "range": _decades(low / reach, high * reach), "dtick": 1}
+    scale = scale_of(ends, include=include)
+    ordered = sorted(points, key=lambda point: point.cost)
+    traces = [_point(point, index) for index, point in enumerate(ordered)]
+    drawn = layout(x_title="", y_title=score_title, scale=scale)
+    low, high = ordered[0].cost, ordered[-1].cost
+    reach = max(2.5, (high / low) ** 0.3)  # room for names beside the outermost points
+    drawn["xaxis"] |= log_axis(low / reach, high * reach, most_ticks=4)
     drawn |= {"hovermode": "closest", "margin": drawn["margin"] | {"r": 14}}
     told = (f"{p.name} {number(p.score, 1)} % at {short(p.cost)}" for p in points)
     return Chart(
@@ -174,8 +177,9 @@ def _scored(final: Played, steps: float) -> Figure:
     }
 
 
-def _point(point: Point, index: int, scale: Scale) -> Figure:
-    colour = TEACHER if point.name.startswith("teacher") else SERIES[index % len(SERIES)]
+def _point(point: Point, index: int) -> Figure:
+    is_teacher = point.name in ("teacher", "teachers")
+    colour = TEACHER if is_teacher else STUDENT
     text = plain(point.name)
     return {
         "type": "scatter",
@@ -184,10 +188,10 @@ def _point(point: Point, index: int, scale: Scale) -> Figure:
         "x": [point.cost],
         "y": [point.score],
         "text": [text],
-        # Over the middle of the plot there is more room below.
-        "textposition": "bottom center" if scale.place(point.score) > 0.5 else "top center",
+        # Names of neighbours stand on different sides.
+        "textposition": "bottom center" if index % 2 else "top center",
         "textfont": {"color": colour},
-        "marker": {"color": colour, "size": 10, "symbol": index % 6},
+        "marker": {"color": colour, "size": 10, "symbol": "square" if is_teacher else "circle"},
         "error_y": _error(point.score, point.low, point.high, colour),
         "cliponaxis": False,
         "hovertemplate": "%{text}: %{y:.4~g} % at %{x:.4~s}<extra></extra>",
@@ -206,7 +210,3 @@ def _error(mean: float, low: float | None, high: float | None, colour: str) -> F
         "thickness": 1.5,
         "width": 5,
     }
-
-
-def _decades(low: float, high: float) -> list[float]:
-    return [float(np.log10(low)), float(np.log10(high))]

@@ -11,6 +11,7 @@ from cluster.report.wording import (
     count,
     interval,
     milliseconds,
+    moment,
     num_bytes,
     number,
     percent,
@@ -34,7 +35,7 @@ def score_table(name: str, task: TaskResult) -> Table:
     """Return the scores of a task."""
     order = (task.teacher, task.student, task.random)
     rows: list[tuple[str, ...]] = []
-    if any(order):
+    if played := any(order):
         rows.append(("mean return", *(number(_mean(p)) for p in order)))
         rows.append(("95 % interval", *(_interval(p) for p in order)))
         rows.append(("full games", *(count(None if p is None else p.episodes) for p in order)))
@@ -43,13 +44,9 @@ def score_table(name: str, task: TaskResult) -> Table:
         rows.append(("share of the teacher", "100 %", share, "0 %"))
         between = percent_interval(task.share_ci_low, task.share_ci_high)
         rows.append(("its 95 % interval", "", between, ""))
-    else:
-        order = (None,)  # nobody played, so the student's figures are all there is
-    rows += [
-        (label, *(("", value, "") if len(order) == 3 else (value,)))
-        for label, value in _likeness(task)
-    ]
-    head = ("", "teacher", "student", "random") if len(order) == 3 else ("", "student")
+    for label, value in _likeness(task):
+        rows.append((label, "", value, "") if played else (label, value))
+    head = ("", "teacher", "student", "random") if played else ("", "student")
     acting = f" ({task.acting})" if task.acting else ""
     return Table(caption=f"{name}{acting}", head=head, rows=tuple(rows))
 
@@ -113,7 +110,7 @@ def version_table(starts: tuple[Start, ...]) -> Table | None:
     names = dict.fromkeys(name for start in told for name in start.versions)
     return Table(
         caption="Versions by start of the run (UTC)" if len(told) > 1 else "Versions",
-        head=("", *(start.time[:16].replace("T", " ") for start in told)),
+        head=("", *(moment(start.time) for start in told)),
         rows=tuple((name, *(start.versions.get(name, "–") for start in told)) for name in names),
     )
 

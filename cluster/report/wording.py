@@ -1,6 +1,7 @@
 """Figures as a person reads them: counts, shares, sizes, times, ratios."""
 
 import math
+import re
 
 MINUS = "−"
 
@@ -69,6 +70,16 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def moment(time: str) -> str:
+    """Return a time as ISO 8601 has it, without its fractions and its zone."""
+    return time[:19].replace("T", " ")
+
+
+def together(text: str) -> str:
+    """Return a text in which no line ends between a number and its unit."""
+    return re.sub(r"(?<=\d) (?=(%|ms|[kMG]?B|s|min|h|σ)\b|%)", "\N{NO-BREAK SPACE}", text)
 
 
 def times(ratio: float) -> str:

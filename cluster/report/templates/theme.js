@@ -9,7 +9,10 @@
     const theme = chosen();
     document.documentElement.dataset.theme = theme;
     const button = document.getElementById("theme");
-    if (button) button.textContent = theme === "dark" ? "Light" : "Dark";
+    if (button) {
+      button.textContent = theme === "dark" ? "Light" : "Dark";
+      button.setAttribute("aria-label", `Change to ${button.textContent.toLowerCase()}`);
+    }
     document.dispatchEvent(new CustomEvent("theme", { detail: theme }));
   };
   system.addEventListener("change", apply);

@@ -26,7 +26,7 @@ KL = ObjectiveConfig.model_validate({"kl": {}})
 def pusher(*gains: float, scale: float = 1.0) -> Policy:
     """Push by the sign of gains · observation, with logits of `scale`."""
     state = {
-        "layers.0.weight": torch.stack([torch.tensor(gains), -torch.tensor(gains)]),
+        "layers.0.weight": torch.tensor([gains, [-gain for gain in gains]], dtype=torch.float32),
         "layers.0.bias": torch.zeros(2),
         "head.weight": scale * torch.tensor([[-1.0, 1.0], [1.0, -1.0]]),
         "head.bias": torch.zeros(2),

@@ -36,7 +36,7 @@ def test_the_verdict_holds_the_share_against_what_is_required(
     found = judged(required, toy=task_scores(share))
     assert (found.level, found.headline) == (level, headline)
     low, high = (f"{100 * (share + d):.1f}" for d in (-0.02, 0.02))
-    assert f"{100 * share:.1f} % of its teacher (95 % interval {low} to {high} %)" in found.sentence
+    assert f"{100 * share:.1f} % (95 % interval {low} to {high} %) of its teacher" in found.sentence
     assert "15 times smaller and 3.0 times faster" in found.sentence
 
 
