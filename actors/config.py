@@ -80,5 +80,7 @@ class EvaluationConfig(StrictModel):
     """Processes that share them."""
     num_observations: int = Field(default=5_000, ge=1)
     """Real observations on which exports are compared with the student."""
+    video: bool = True
+    """Whether a game of teacher and student is filmed in the end, for the report."""
     required_share: float | None = None
     """The run fails (exit code 1) when the student's share of the teacher is below this."""

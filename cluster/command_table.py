@@ -12,12 +12,15 @@ from typer.main import get_group
 
 DISTIL = "cluster.distil_commands"
 ON_RUNS = "cluster.run_commands"
+REPORT = "cluster.report_command"
 
 MODULES = {
     "run": DISTIL,
     "resume": DISTIL,
     "check": DISTIL,
     "evaluate": "cluster.evaluate_command",
+    "report": REPORT,
+    "compare": REPORT,
     "export": "cluster.export_command",
     "play": "cluster.play_command",
     "teach": "cluster.teach_command",

@@ -3,7 +3,7 @@
     teach (where the recipe says so) → baseline: teacher and random policy play (where no dataset
       takes the place of the env runners)
       → distil: a `Session` runs the main road, polled here about once a second
-      → evaluate the student → export, footprint, table, evaluation.json
+      → evaluate the student → export, footprint, table, evaluation.json, report.html
 
 The data's own loops, and what each waits for, are listed in `cluster.ray_actors`; the controller
 is on none of them. It decides when a run ends, and it writes down what happened.
@@ -18,13 +18,16 @@ from cluster.board import Wanted
 from cluster.control import Control
 from cluster.delivery import Delivery
 from cluster.evaluation import judge_student
+from cluster.games import write_games
 from cluster.groundwork import Groundwork, lay_groundwork
 from cluster.interrupt import deferred_interrupt
 from cluster.monitor import Monitor
 from cluster.prepare import Preparation
 from cluster.progress import Reporter, describe
+from cluster.report.disagreements import keep_disagreements
+from cluster.report.versions import note_start
 from cluster.run_directory import RunDirectory, write_json
-from cluster.run_log import RunLog
+from cluster.run_log import STOPS, RunLog
 from cluster.scaling import fewest_env_runners
 from cluster.scoring import Verdict
 from cluster.session import Backend, Session, Snapshot
@@ -84,7 +87,7 @@ class Controller:
         self._reporter = self._log = RunLog(self._spool.log, preparation.config, reporter)
         self._control = control
         self._told = Wanted()
-        self._delivery = Delivery()
+        self._delivery = Delivery(directory, self._spool)
         self._refresh: TeacherRefresh | None = None
 
     def run(self) -> Outcome:
@@ -97,11 +100,16 @@ class Controller:
         try:
             with self._log:
                 return self._run()
+        except RunFailedError:
+            self._delivery.report_failure()
+            raise
         finally:
             self._spool.close()
 
     def _run(self) -> Outcome:
         config = self._config
+        with self._delivery.attempt():
+            note_start(self._directory)
         self._control.report(
             total_env_steps=config.total_env_steps, min_env_runners=fewest_env_runners(config)
         )
@@ -118,7 +126,7 @@ class Controller:
         if self._refresh is not None:  # the last version has to play, and is what counts
             teacher, groundwork = self._refresh.teacher, replace(groundwork, teacher=None)
         if student is None:
-            self._check_delivery()
+            self._delivery.finish(self._reporter.say)
             self._control.report(phase="stopped")
             return Outcome(finished=False, evaluation=None)
         self._control.report(phase="evaluating")
@@ -172,7 +180,7 @@ class Controller:
                     if snapshot.finished or self._ends_early(metrics, time.monotonic() - started):
                         break
                 if stopped:
-                    self._reporter.say("stopping with a checkpoint; Ctrl-C again breaks off")
+                    self._reporter.say(f"{STOPS}; Ctrl-C again breaks off")
                 trained = session.finish()
             except BaseException:
                 session.abort()
@@ -252,10 +260,11 @@ class Controller:
         student: Policy,
         groundwork: Groundwork,
     ) -> dict[str, Any]:
-        if self._config.evaluation.play is not False:
-            self._reporter.say(f"student plays {self._config.evaluation.num_episodes} episodes")
+        resolved, config = groundwork.resolved(self._preparation), self._config.evaluation
+        if config.play is not False:
+            self._reporter.say(f"student plays {config.num_episodes} episodes")
         scores = judge_student(
-            groundwork.resolved(self._preparation),
+            resolved,
             self._backend,
             teacher,
             student,
@@ -271,17 +280,17 @@ class Controller:
             exported = self._export(student, scores, evaluation)
         with self._delivery.attempt():
             write_json(self._directory.evaluation, evaluation)
+        with self._delivery.attempt():
+            keep_disagreements(self._directory, resolved, scores, teacher, student)
+        if config.play is not False and config.video:
+            with self._delivery.attempt():
+                write_games(self._directory, resolved, teacher, student, say=self._reporter.say)
         self._reporter.show(scores.table())
-        self._check_delivery()
+        self._delivery.finish(self._reporter.say)
         for path, check in exported.items():
             self._require_agreement(path, check)
         self._require(scores)
         return evaluation
-
-    def _check_delivery(self) -> None:
-        """Fail the run where something could not be written, figures and log with it."""
-        self._delivery.note(self._spool.flush())
-        self._delivery.check(self._directory.path)
 
     def _export(
         self, student: Policy, scores: Verdict, evaluation: dict[str, Any]

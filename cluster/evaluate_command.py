@@ -30,7 +30,7 @@ def evaluate(
     as_json: AsJson = False,
     task: Task = None,
 ) -> None:
-    """Score a run's student against its teacher again, and write evaluation.json."""
+    """Score a run's student against its teacher again, and write evaluation.json and the report."""
     changes = [] if episodes is None else [f"evaluation.num_episodes={episodes}"]
     directory, config = open_run_directory(target, [*(overrides or []), *changes])
     if not directory.student.exists():
@@ -39,6 +39,8 @@ def evaluate(
     former = read_evaluation(directory)
     # The controller imports Ray and torch's exporters; errors above come without that wait.
     from cluster.evaluation import judge_student
+    from cluster.report.delivery import write_report
+    from cluster.report.disagreements import keep_disagreements
 
     # Playing episodes reserves nothing for env runners and learner.
     preparation = prepare(
@@ -54,6 +56,8 @@ def evaluate(
     if task is not None:  # what was said of all together stays
         found = {"tasks": former.get("tasks", {}) | found["tasks"]}
     write_json(directory.evaluation, former | found)
+    keep_disagreements(directory, preparation, scores, teacher, student)
+    write_report(directory.path)
     if as_json:
         print(json.dumps(scores.as_json()))
     else:

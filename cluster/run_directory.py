@@ -1,11 +1,12 @@
 """The run directory: what a run leaves behind, and what it goes on from.
 
 `recipe.toml`, `metrics.jsonl`, `log.jsonl`, TensorBoard events, `checkpoints/`,
-`student.safetensors` with its specification, `student.onnx`, `evaluation.json`; `games/`, videos of
-teacher and student at play; `groundwork.json`, for the next start of the same run;
-`teacher.safetensors` where the run trained it or took it along to a cluster, `teaching/` with its
-training, `teachers/` with the newer versions of one that is refreshed. Of several tasks each has
-its own `groundwork.json` and `student.onnx`, in `tasks/NAME/`.
+`student.safetensors` with its specification, `student.onnx`, `evaluation.json`; `report.html`, and
+for it `disagreements.json`, `versions.json` and `games/`, videos of teacher and student at play;
+`groundwork.json`, for the next start of the same run; `teacher.safetensors` where the run trained
+it or took it along to a cluster, `teaching/` with its training, `teachers/` with the newer versions
+of one that is refreshed. Of several tasks each has its own `groundwork.json` and `student.onnx`, in
+`tasks/NAME/`.
 
 It is named by a local path or by a URI that pyarrow's filesystems know. What is written whole is
 written there; metrics, log and events grow, and go through `cluster.spool`.
@@ -106,6 +107,21 @@ class RunDirectory:
     def evaluation(self) -> Location:
         """The scores."""
         return self.path / "evaluation.json"
+
+    @property
+    def disagreements(self) -> Location:
+        """Where student and teacher disagree most."""
+        return self.path / "disagreements.json"
+
+    @property
+    def versions(self) -> Location:
+        """With which versions each start of the run was made."""
+        return self.path / "versions.json"
+
+    @property
+    def report(self) -> Location:
+        """What the run came to, as one page."""
+        return self.path / "report.html"
 
 
 def check_new_directory(path: Named) -> None:

@@ -21,6 +21,13 @@ from common.errors import StillhouseError
 
 CONTROLLER = "controller"
 
+STARTS = "the run starts"
+ENDS = "the run ends"
+STOPS = "stopping with a checkpoint"
+FAILED = "the run failed"
+BROKEN_OFF = "the run was broken off"
+"""What the log says of a run's start and end, or how it begins to; reports read it."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -53,7 +60,7 @@ class RunLog:
             listened.setLevel(logging.INFO)
             listened.addHandler(self._file)
             listened.addHandler(self._screen)
-        logger.info("the run starts")
+        logger.info(STARTS)
         return self
 
     def __exit__(
@@ -67,13 +74,13 @@ class RunLog:
         for listened in loggers:  # whoever started the run shows the error itself
             listened.removeHandler(self._screen)
         if error is None:
-            logger.info("the run ends")
+            logger.info(ENDS)
         elif isinstance(error, StillhouseError):
-            logger.error("the run failed: %s", error)
+            logger.error("%s: %s", FAILED, error)
         elif isinstance(error, KeyboardInterrupt):
-            logger.error("the run was broken off")
+            logger.error(BROKEN_OFF)
         else:
-            logger.error("the run failed", exc_info=error)
+            logger.error(FAILED, exc_info=error)
         for listened, level in zip(loggers, self._levels, strict=True):
             listened.removeHandler(self._file)
             listened.setLevel(level)

@@ -50,6 +50,7 @@ publish_interval_steps = 10
 [evaluation]
 num_episodes = 16
 num_observations = 500
+video = false
 """
 
 

@@ -192,6 +192,9 @@ def test_a_finished_run_is_evaluated_exported_and_written_down(bench: Bench) -> 
     assert evaluation == outcome.evaluation
     assert evaluation["tasks"]["CartPole-v1"]["share_of_teacher"] == 1.0
     assert evaluation["onnx"]["greedy_agreement"] == 1.0
+    assert "Good enough" in bench.directory.report.read_text()
+    assert bench.directory.disagreements.exists()
+    assert bench.directory.versions.exists()
 
 
 def test_ctrl_c_saves_the_student_and_evaluates_nothing(bench: Bench) -> None:
@@ -204,6 +207,7 @@ def test_ctrl_c_saves_the_student_and_evaluates_nothing(bench: Bench) -> None:
     assert load_policy(bench.directory.student).spec == STUDENT.spec
     assert not bench.directory.evaluation.exists()
     assert any("Ctrl-C again" in line for line in bench.reporter.said)
+    assert "The run was stopped" in bench.directory.report.read_text()
 
 
 def test_ctrl_c_twice_breaks_off_and_leaves_nothing_running(bench: Bench) -> None:
@@ -221,6 +225,7 @@ def test_a_run_that_fails_leaves_nothing_running(bench: Bench) -> None:
         bench.run(session)
     assert session.calls == ["abort"]
     bench.assert_closed()
+    assert "The run failed (too much broke)" in bench.directory.report.read_text()
 
 
 def test_a_session_that_does_not_start_leaves_nothing_open(bench: Bench) -> None:
@@ -390,3 +395,4 @@ def test_what_cannot_be_written_fails_the_run_when_all_else_is_done(
     assert not student.exists()
     assert bench.directory.evaluation.exists() == (ends is nothing)
     assert bench.directory.onnx.exists() == (ends is nothing)
+    assert bench.directory.report.exists()

@@ -88,8 +88,12 @@ def test_a_student_learns_from_a_dataset_and_plays_in_the_end(
         assert (folder / "out" / name).is_file(), name
     lines = (folder / "out" / "metrics.jsonl").read_text().splitlines()
     assert not {"teacher/return", "student/share_of_teacher"} & json.loads(lines[-1]).keys()
+    for name in ("report.html", "disagreements.json"):
+        (folder / "out" / name).unlink()
     again = stillhouse("evaluate", "out", "--local", "--episodes", "4", "--json")
     assert again.code == 0, again.error
+    assert "CartPole-v1" in (folder / "out" / "disagreements.json").read_text()
+    assert "held out: KL" in (folder / "out" / "report.html").read_text()
     assert json.loads(again.out)["tasks"][task]["held_out"] == held_out
 
 

@@ -166,9 +166,9 @@ def test_a_run_whose_directory_is_on_an_object_store(bucket: str, tmp_path: Path
     uri = f"{bucket}/runs/balance"
     assert finished(create_run_directory(uri, config), config).finished
     assert (locate(bucket) / "runs" / "balance").names() == [
-        *("checkpoints", "evaluation.json", "groundwork.json", "log.jsonl", "metrics.jsonl"),
-        "recipe.toml",
-        *("student.json", "student.onnx", "student.safetensors", "tensorboard"),
+        *("checkpoints", "disagreements.json", "evaluation.json", "groundwork.json", "log.jsonl"),
+        *("metrics.jsonl", "recipe.toml", "report.html"),
+        *("student.json", "student.onnx", "student.safetensors", "tensorboard", "versions.json"),
     ]
     directory, config = open_run_directory(uri, ["total_env_steps=8_000"])
     lines = directory.metrics.read_text().splitlines()

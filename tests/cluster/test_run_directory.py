@@ -31,7 +31,10 @@ def test_everything_lies_in_the_directory_under_the_documented_name(tmp_path: Pa
         "student": "student.safetensors",
         "onnx": "student.onnx",
         "evaluation": "evaluation.json",
+        "disagreements": "disagreements.json",
+        "versions": "versions.json",
         "games": "games",
+        "report": "report.html",
     }
     for attribute, name in names.items():
         assert getattr(directory, attribute) == locate(tmp_path / name)

@@ -108,6 +108,15 @@ def test_the_same_seed_gives_the_same_student(overrides: tuple[str, ...], tmp_pa
     assert first.read_bytes() == second.read_bytes()
 
 
+def test_the_report_of_a_run_has_a_film_of_teacher_and_student(tmp_path: Path) -> None:
+    config = load_config(tmp_path, "total_env_steps=2_000", "evaluation.video=true")
+    run(config, tmp_path / "run", LocalBackend())
+    directory = RunDirectory(tmp_path / "run")
+    shown = json.loads((directory.games / "game.json").read_text())
+    assert shown["return_teacher"] == 500.0
+    assert "data:video/mp4;base64," in directory.report.read_text()
+
+
 def test_a_student_that_falls_short_fails_the_run_and_is_still_delivered(tmp_path: Path) -> None:
     config = load_config(tmp_path, "total_env_steps=600", "evaluation.required_share=1.5")
     with pytest.raises(RunFailedError, match="required_share = 150 %"):

@@ -1,0 +1,184 @@
+"""Several students side by side: a row for each task of each run."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table as ScreenTable
+
+from cluster.report.page import render, score_of
+from cluster.report.results import Cost, TaskResult
+from cluster.report.run_data import RunData, read_run
+from cluster.report.score_charts import COST_TITLES, Point, cost_chart
+from cluster.report.tables import Table
+from cluster.report.wording import (
+    count,
+    duration,
+    milliseconds,
+    num_bytes,
+    number,
+    percent,
+    percent_interval,
+)
+from common.errors import RunDirectoryError
+from common.storage import Named, locate
+
+HEAD = (
+    "student",
+    "share of the teacher",
+    "95 % interval",
+    "return",
+    "same action",
+    "parameters",
+    "multiply-adds",
+    "bytes",
+    "latency",
+    "env steps",
+    "time",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A student in a task."""
+
+    name: str
+    """Told apart from all others."""
+    run_dir: str
+    task: str
+    state: str
+    """As `cluster.report.run_state` has it."""
+    result: TaskResult | None
+    """None where the run was not evaluated."""
+    student: Cost
+    teacher: Cost
+    env_steps: int | None
+    seconds: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what programs read, with the keys of `evaluation.json`."""
+        return {
+            "name": self.name,
+            "run_dir": self.run_dir,
+            "task": self.task,
+            "state": self.state,
+            "scores": None if self.result is None else self.result.model_dump(),
+            "student": self.student.model_dump(),
+            "teacher": self.teacher.model_dump(),
+            "env_steps": self.env_steps,
+            "seconds": self.seconds,
+        }
+
+    def cells(self) -> tuple[str, ...]:
+        """Return what stands in a table under `HEAD`."""
+        task, cost = self.result or TaskResult(), self.student
+        share = percent(task.share_of_teacher)
+        if self.result is None:
+            share = {"open": "not ended", "stopped": "stopped", "failed": "failed"}[self.state]
+        return (
+            self.name,
+            share,
+            percent_interval(task.share_ci_low, task.share_ci_high),
+            number(None if task.student is None else task.student.mean_return),
+            percent(task.greedy_agreement),
+            count(cost.parameters),
+            count(cost.multiply_adds),
+            num_bytes(cost.bytes),
+            milliseconds(cost.latency_ms),
+            count(self.env_steps),
+            duration(self.seconds) if self.seconds else "–",
+        )
+
+
+def read_rows(paths: Sequence[Named]) -> list[Row]:
+    """Read runs to compare.
+
+    Args:
+        paths: run directories, or folders of sweeps, which stand for all of their runs.
+
+    Raises:
+        RunDirectoryError: there is neither in one of these places.
+        StorageError: one of them cannot be read.
+    """
+    named: list[tuple[str | None, RunData]] = []
+    for path in paths:
+        for name, place in _runs_at(path):
+            named.append((name, read_run(place)))
+    names = [name or run.name for name, run in named]
+    rows = []
+    for (given, run), name in zip(named, names, strict=True):
+        own = name if names.count(name) == 1 else locate(run.path).name
+        rows += _rows_of(run, given or own)
+    return rows
+
+
+def _runs_at(path: Named) -> list[tuple[str | None, Named]]:
+    """Return the runs of a sweep with their names, or the one that is there."""
+    sweep = locate(path) / "sweep.json"
+    if not sweep.is_file():
+        return [(None, path)]
+    try:
+        candidates = json.loads(sweep.read_bytes())["candidates"]
+        return [(str(each["name"]), str(each["run_dir"])) for each in candidates]
+    except (ValueError, LookupError, TypeError):
+        raise RunDirectoryError(
+            f"{sweep}: damaged; name the runs of the sweep one by one"
+        ) from None
+
+
+def _rows_of(run: RunData, name: str) -> list[Row]:
+    results = run.results
+    tasks = run.tasks
+    steps = run.metrics.last("learner/env_steps")
+    return [
+        Row(
+            name=f"{name}, {task}" if len(tasks) > 1 else name,
+            run_dir=run.path,
+            task=task,
+            state=run.state.state,
+            result=None if results is None else results.tasks[task],
+            student=Cost() if results is None else results.student,
+            teacher=Cost() if results is None else results.teacher,
+            env_steps=None if steps is None else int(steps),
+            seconds=run.seconds,
+        )
+        for task in tasks
+    ]
+
+
+def screen_table(rows: Sequence[Row]) -> ScreenTable:
+    """Return the rows for a terminal."""
+    table = ScreenTable()
+    for name in HEAD:
+        table.add_column(name, justify="left" if name == "student" else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row.cells())
+    return table
+
+
+def render_comparison(rows: Sequence[Row]) -> str:
+    """Return the comparison as a page."""
+    charts = []
+    for cost in COST_TITLES:
+        chart = cost_chart(_points(rows, cost), cost, score_title="share of the teacher, %")
+        if chart is not None:
+            charts.append(chart)
+    return render(
+        "compare.html",
+        charts,
+        cost_charts=charts,
+        table=Table(caption="Students", head=HEAD, rows=tuple(row.cells() for row in rows)),
+        places=[(row.name, row.run_dir) for row in rows],
+    )
+
+
+def _points(rows: Sequence[Row], cost: str) -> list[Point]:
+    found = []
+    for row in rows:
+        value = getattr(row.student, cost)
+        score = None if row.result is None else score_of(row.result)
+        if value and score is not None:
+            mean, low, high = score
+            found.append(Point(name=row.name, cost=value, score=mean, low=low, high=high))
+    return found
