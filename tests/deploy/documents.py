@@ -1,0 +1,55 @@
+"""The documents that a person reads, and the commands that they show."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "deploy").rglob("*.md")))
+
+_FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"`([^`\n]+)`")
+_OPERATORS = frozenset({"&", "&&", ";", "|"})
+
+
+class Command(NamedTuple):
+    """A command line of Stillhouse as a document shows it."""
+
+    document: str
+    args: tuple[str, ...]
+    """Without `stillhouse`."""
+
+    def __str__(self) -> str:
+        return f"{self.document}: stillhouse {shlex.join(self.args)}"
+
+
+def commands() -> Iterator[Command]:
+    """Yield the commands in the fenced blocks of all documents."""
+    for path in DOCUMENTS:
+        name = str(path.relative_to(ROOT))
+        for block in _FENCED.findall(path.read_text()):
+            yield from (Command(name, args) for args in _commands_in(block))
+
+
+def mentioned() -> Iterator[Command]:
+    """Yield the commands that stand within sentences and tables."""
+    for path in DOCUMENTS:
+        text = _FENCED.sub("", path.read_text())
+        for code in _CODE.findall(text):
+            if code.startswith("stillhouse "):
+                yield Command(str(path.relative_to(ROOT)), tuple(code.split()[1:]))
+
+
+def _commands_in(block: str) -> Iterator[tuple[str, ...]]:
+    """Yield the arguments of every `stillhouse` in a block of shell lines."""
+    for line in block.replace("\\\n", " ").splitlines():
+        if "stillhouse " not in line:
+            continue
+        words = shlex.split(line, comments=True)
+        if "stillhouse" in words:
+            rest = words[words.index("stillhouse") + 1 :]
+            yield tuple(takewhile(lambda word: word not in _OPERATORS, rest))
