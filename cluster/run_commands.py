@@ -55,8 +55,21 @@ def status(
 
 
 @commands.command()
-def watch(name: Name, address: Address = HERE) -> None:
-    """Follow a run until it ends; Ctrl-C leaves it going."""
+def watch(
+    name: Name,
+    address: Address = HERE,
+    web: Annotated[bool, typer.Option("--web", help="As a page for the browser.")] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of the page; 0 for one that is free.")
+    ] = 0,
+) -> None:
+    """Follow a run until it ends, or as a page; Ctrl-C leaves it going."""
+    if web:
+        from cluster.live.watching import show_live
+
+        with _board(address) as board:
+            show_live(board, name, port=port, say=lambda text: print(text, flush=True))
+        return
     from cluster.progress import make_reporter
 
     reporter = make_reporter(Console())

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from cluster.board import Entry
+from cluster.report.metrics_log import MetricsLog
 from cluster.telemetry import Metrics
 from common.errors import StillhouseError
 
@@ -36,7 +37,7 @@ class RunFeed:
     Args:
         board: the run board.
         name: of the run.
-        history: the figures of its past, oldest first.
+        history: the figures of its past, which goes on here.
         draw: makes curves of figures.
 
     Raises:
@@ -48,13 +49,14 @@ class RunFeed:
         board: Board,
         name: str,
         *,
-        history: list[Metrics],
-        draw: Callable[[list[Metrics]], list[dict[str, Any]]],
+        history: MetricsLog,
+        draw: Callable[[MetricsLog], list[dict[str, Any]]],
     ) -> None:
         self._board = board
         self._name = name
         self._draw = draw
         self._history = history
+        self._newest: Metrics = {}
         self._lock = threading.Lock()
         self._entry = board.entry(name)
         self._seen_at = time.monotonic()
@@ -76,8 +78,7 @@ class RunFeed:
     def charts(self) -> list[dict[str, Any]]:
         """Return its curves."""
         with self._lock:
-            history = list(self._history)
-        return self._draw(history)
+            return self._draw(self._history)
 
     def want(self, **changes: object) -> None:
         """Write down what is wanted of the run.
@@ -102,6 +103,7 @@ class RunFeed:
     def _take(self, entry: Entry) -> None:
         with self._lock:
             figures = entry.status.figures
-            if figures and (not self._history or self._history[-1] != figures):
-                self._history.append(figures)
+            if figures and figures != self._newest:
+                self._history.add_figures(figures)
+                self._newest = figures
             self._entry, self._seen_at = entry, time.monotonic()

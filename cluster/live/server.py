@@ -8,8 +8,10 @@ somebody makes point to 127.0.0.1 is not this machine's.
 
 import asyncio
 import hmac
+import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any, Protocol
@@ -19,8 +21,12 @@ from pydantic import ValidationError
 
 from cluster.board import Wanted
 from common.errors import StillhouseError
+from common.threads import give_way
+
+logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
+BOUNDARY = "picture"
 
 ASSETS = {
     "/live.css": "text/css",
@@ -37,6 +43,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+Pictures = Generator[bytes | None]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -56,22 +63,28 @@ class LiveRun(Protocol):
             StillhouseError: it cannot be had.
         """
 
-    def game(self) -> AsyncIterator[bytes]:
-        """Yield the pictures of a game that goes on, as JPEG files."""
-
 
 class LiveServer:
     """The page and what it asks for.
 
     Args:
         run: what is shown.
+        pictures: starts games to be watched, as JPEG files in their own time; None for no news.
         plotly: the source of plotly.js.
         token: what a first request must bring; a new one by default.
     """
 
-    def __init__(self, run: LiveRun, *, plotly: str, token: str | None = None) -> None:
+    def __init__(
+        self,
+        run: LiveRun,
+        *,
+        pictures: Callable[[], Pictures],
+        plotly: str,
+        token: str | None = None,
+    ) -> None:
         self.token = token or secrets.token_urlsafe(32)
         self._run = run
+        self._pictures = pictures
         self._plotly = plotly
         self._port = 0
 
@@ -165,18 +178,33 @@ class LiveServer:
         return await _answered(want)
 
     async def _game(self, request: web.Request) -> web.StreamResponse:
-        boundary = "picture"
         response = web.StreamResponse(
-            headers=HEADERS | {"Content-Type": f"multipart/x-mixed-replace; boundary={boundary}"}
+            headers=HEADERS | {"Content-Type": f"multipart/x-mixed-replace; boundary={BOUNDARY}"}
         )
         await response.prepare(request)
-        async for picture in self._run.game():
-            head = (
-                f"--{boundary}\r\nContent-Type: image/jpeg\r\n"
-                f"Content-Length: {len(picture)}\r\n\r\n"
-            )
-            await response.write(head.encode() + picture + b"\r\n")
+        # One thread plays, so that what ends the games comes after the picture under way.
+        player = ThreadPoolExecutor(1, "live-game", initializer=give_way)
+        loop, pictures = asyncio.get_running_loop(), self._pictures()
+        try:
+            picture: bytes | None = None
+            while picture != b"":
+                picture = await loop.run_in_executor(player, next, pictures, b"")
+                if picture is not None:
+                    await response.write(_part(picture))
+        except ConnectionError:  # nobody watches any more
+            pass
+        except StillhouseError as error:
+            logger.warning("no game is shown: %s", error)
+        finally:
+            player.submit(pictures.close)
+            player.shutdown(wait=False)
         return response
+
+
+def _part(picture: bytes) -> bytes:
+    """Return a picture as the next of a stream; the empty one only ends that before it."""
+    head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+    return head.encode() + picture + b"\r\n"
 
 
 async def _answered(ask: Callable[[], Any]) -> web.StreamResponse:

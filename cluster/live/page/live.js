@@ -153,6 +153,11 @@ game.addEventListener("load", () => {
   game.hidden = false;
   part("no-game").hidden = true;
 });
+game.addEventListener("error", () => {
+  game.hidden = true;
+  part("no-game").hidden = false;
+  part("no-game").textContent = "There are no pictures of this game.";
+});
 game.src = "/game";
 
 repeat(async () => show(await ask("/state")), STATE_MS);

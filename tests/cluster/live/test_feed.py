@@ -9,14 +9,14 @@ import pytest
 
 from cluster.board import RunBoard, RunStatus
 from cluster.live.feed import RunFeed
-from cluster.telemetry import Metrics
+from cluster.report.metrics_log import MetricsLog, read_metrics
 from common.errors import ResourceError
 
 STATUS = RunStatus(name="pong", run_dir="/runs/pong", task="Pong", min_env_runners=2)
 
 
-def draw(history: list[Metrics]) -> list[dict[str, Any]]:
-    return [{"data": [{"y": [figures["learner/loss"] for figures in history]}]}]
+def draw(history: MetricsLog) -> list[dict[str, Any]]:
+    return [{"data": [{"y": history.columns["learner/loss"].tolist()}]}]
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -37,7 +37,7 @@ def board() -> RunBoard:
 @pytest.fixture
 def feed(board: RunBoard) -> Iterator[RunFeed]:
     with closing(
-        RunFeed(board, "pong", history=[{"learner/loss": 3.0}], draw=draw)
+        RunFeed(board, "pong", history=read_metrics(b'{"learner/loss": 3.0}\n'), draw=draw)
     ) as feed:
         yield feed
 
@@ -58,11 +58,11 @@ def test_the_curve_goes_on_from_the_history(board: RunBoard, feed: RunFeed) -> N
 def test_the_same_figures_count_once(board: RunBoard, feed: RunFeed) -> None:
     for env_steps in (1, 2):
         status = STATUS.model_copy(
-            update={"env_steps": env_steps, "figures": {"learner/loss": 3.0}}
+            update={"env_steps": env_steps, "figures": {"learner/loss": 2.0}}
         )
         board.exchange("a", status)
         until(lambda env_steps=env_steps: feed.state()["env_steps"] == env_steps)
-    assert curve(feed) == [3.0]
+    assert curve(feed) == [3.0, 2.0]
 
 
 def test_what_is_wanted_shows_at_once(board: RunBoard, feed: RunFeed) -> None:
@@ -89,4 +89,4 @@ def test_a_board_that_is_away_ages_the_run_and_may_come_back(
 
 def test_no_run_of_that_name() -> None:
     with pytest.raises(ResourceError, match="no such run"):
-        RunFeed(RunBoard(), "pong", history=[], draw=draw)
+        RunFeed(RunBoard(), "pong", history=MetricsLog(), draw=draw)

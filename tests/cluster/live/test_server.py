@@ -1,7 +1,7 @@
 """The live page's server, asked over real connections on loopback."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import aiohttp
@@ -28,9 +28,9 @@ class Run:
             raise ResourceError("--env-runners 1: a needs at least 2")
         self.wanted.append(changes)
 
-    async def game(self) -> AsyncIterator[bytes]:
-        for picture in (b"first", b"second"):
-            yield picture
+
+def pictures() -> Generator[bytes | None]:
+    yield from (b"first", None, b"second")
 
 
 Visit = Callable[[aiohttp.ClientSession, LiveServer, Run], Awaitable[None]]
@@ -41,7 +41,7 @@ def visited(visit: Visit) -> None:
 
     async def serve() -> None:
         run = Run()
-        server = LiveServer(run, plotly="// plotly")
+        server = LiveServer(run, pictures=pictures, plotly="// plotly")
         jar = aiohttp.CookieJar(unsafe=True)  # cookies of an address that is no name
         async with server.serving(), aiohttp.ClientSession(cookie_jar=jar) as session:
             await visit(session, server, run)
@@ -161,7 +161,7 @@ def test_the_game_comes_picture_by_picture() -> None:
         async with session.get(f"{base(server)}/game") as response:
             assert response.content_type == "multipart/x-mixed-replace"
             body = await response.read()
-        assert body.count(b"--picture\r\n") == 2
+        assert body.count(b"--picture\r\n") == 3, "the last only ends the one before"
         assert body.index(b"first") < body.index(b"second")
 
     visited(visit)
