@@ -9,7 +9,7 @@ itself down again with its next report, and only what had ended is forgotten.
 
 import time
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -29,6 +29,25 @@ SILENT_S = 60.0
 
 ENDED_KEPT = 100
 """Runs that have ended and are still listed."""
+
+
+class ActorHealth(StrictModel):
+    """How one actor of a run is."""
+
+    name: str
+    """Role and number, as in the log."""
+    starts: int = 1
+    """How often it was started while this controller ran, where that can be told."""
+    unit: str
+    """What it counts."""
+    per_s: float | None = None
+    """How many of them a second, lately."""
+    wait_share: float | None = None
+    """Of its time, lately, that it waited for another."""
+    policy_version: int | None = None
+    """Of the student that it has."""
+    still_s: float = 0.0
+    """Seconds since any of its counters changed."""
 
 
 class RunStatus(StrictModel):
@@ -56,6 +75,8 @@ class RunStatus(StrictModel):
     """Which version of it is learnt from, where it is refreshed."""
     restarts: dict[str, int] = Field(default_factory=dict)
     """By role."""
+    actors: tuple[ActorHealth, ...] = ()
+    """Of the distillation that goes on."""
     figures: dict[str, float] = Field(default_factory=dict)
     """The newest metrics by their names."""
     num_lines: int = 0
@@ -90,6 +111,15 @@ class Entry(NamedTuple):
     def alive(self) -> bool:
         """Whether more is to be expected of the run."""
         return not self.status.ended and self.age_s < SILENT_S
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as programs read it."""
+        return self.status.model_dump(mode="json") | {
+            "alive": self.alive,
+            "ended": self.status.ended,
+            "age_s": self.age_s,
+            "wanted": self.wanted.model_dump(mode="json"),
+        }
 
 
 class _Record:

@@ -20,6 +20,7 @@ from cluster.delivery import Delivery
 from cluster.evaluation import judge_student
 from cluster.games import write_games
 from cluster.groundwork import Groundwork, lay_groundwork
+from cluster.health import HealthWatch
 from cluster.interrupt import deferred_interrupt
 from cluster.monitor import Monitor
 from cluster.prepare import Preparation
@@ -89,6 +90,7 @@ class Controller:
         self._told = Wanted()
         self._delivery = Delivery(directory, self._spool)
         self._refresh: TeacherRefresh | None = None
+        self._health = HealthWatch()
 
     def run(self) -> Outcome:
         """Do all phases.
@@ -239,6 +241,7 @@ class Controller:
             paused=snapshot.paused,
             waiting_for=snapshot.waiting_for,
             restarts=snapshot.restarts,
+            actors=self._health.take(snapshot),
             figures=metrics,
         )
         self._reporter.progress("distil", fraction, describe(metrics, total_env_steps=total))

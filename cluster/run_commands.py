@@ -7,7 +7,7 @@ cluster, whoever started the run.
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -44,7 +44,7 @@ def status(
     with _board(address) as board:
         entries = board.entries() if name is None else [board.entry(name)]
     if as_json:
-        print(json.dumps([_as_json(entry) for entry in entries], allow_nan=False))
+        print(json.dumps([entry.as_json() for entry in entries], allow_nan=False))
     elif entries:
         Console().print(_table(entries))
     else:
@@ -55,8 +55,21 @@ def status(
 
 
 @commands.command()
-def watch(name: Name, address: Address = HERE) -> None:
-    """Follow a run until it ends; Ctrl-C leaves it going."""
+def watch(
+    name: Name,
+    address: Address = HERE,
+    web: Annotated[bool, typer.Option("--web", help="As a page for the browser.")] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of the page; 0 for one that is free.")
+    ] = 0,
+) -> None:
+    """Follow a run until it ends, or as a page; Ctrl-C leaves it going."""
+    if web:
+        from cluster.live.watching import show_live
+
+        with _board(address) as board:
+            show_live(board, name, port=port, say=lambda text: print(text, flush=True))
+        return
     from cluster.progress import make_reporter
 
     reporter = make_reporter(Console())
@@ -192,15 +205,6 @@ def _table(entries: list[Entry]) -> Table:
         restarts = ", ".join(f"{role} {n}" for role, n in status.restarts.items() if n) or "none"
         table.add_row(status.name, _state(entry), steps, runners, restarts, status.run_dir)
     return table
-
-
-def _as_json(entry: Entry) -> dict[str, Any]:
-    tree = entry.status.model_dump(mode="json")
-    return tree | {
-        "alive": entry.alive,
-        "age_s": entry.age_s,
-        "wanted": entry.wanted.model_dump(mode="json"),
-    }
 
 
 def _after_colon(text: str) -> str:
