@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table as ScreenTable
 
-from cluster.report.page import render, score_of
+from cluster.report.page import percent_score, render
 from cluster.report.results import Cost, TaskResult
 from cluster.report.run_data import RunData, read_run
 from cluster.report.score_charts import COST_TITLES, Point, cost_chart
@@ -20,6 +20,7 @@ from cluster.report.wording import (
     number,
     percent,
     percent_interval,
+    short,
 )
 from common.errors import RunDirectoryError
 from common.storage import Named, locate
@@ -36,6 +37,17 @@ HEAD = (
     "latency",
     "env steps",
     "time",
+)
+
+
+SCREEN_HEAD = (
+    "student",
+    "share of the teacher",
+    "return",
+    "same action",
+    "bytes",
+    "mult-adds",
+    "latency",
 )
 
 
@@ -88,6 +100,21 @@ class Row:
             milliseconds(cost.latency_ms),
             count(self.env_steps),
             duration(self.seconds) if self.seconds else "–",
+        )
+
+    def screen_cells(self) -> tuple[str, ...]:
+        """Return what stands in a terminal's table under `SCREEN_HEAD`, which has less room."""
+        name, share, between, played, same, *_, weights, latency, _, _ = self.cells()
+        adds = self.student.multiply_adds
+        with_interval = share if between == "–" else f"{share} ({between.removesuffix(' %')})"
+        return (
+            name,
+            with_interval,
+            played,
+            same,
+            weights,
+            "–" if adds is None else short(adds),
+            latency,
         )
 
 
@@ -150,16 +177,21 @@ def _rows_of(run: RunData, name: str) -> list[Row]:
 def screen_table(rows: Sequence[Row]) -> ScreenTable:
     """Return the rows for a terminal."""
     table = ScreenTable()
-    for name in HEAD:
-        table.add_column(name, justify="left" if name == "student" else "right", overflow="fold")
+    for name in SCREEN_HEAD:
+        is_name = name == "student"
+        table.add_column(name, justify="left" if is_name else "right", overflow="fold")
     for row in rows:
-        table.add_row(*row.cells())
+        table.add_row(*row.screen_cells())
     return table
 
 
 def render_comparison(rows: Sequence[Row]) -> str:
     """Return the comparison as a page."""
     charts = []
+    numbered = [
+        (f"{index} · {name}", *others)
+        for index, (name, *others) in enumerate((row.cells() for row in rows), start=1)
+    ]
     for cost in COST_TITLES:
         chart = cost_chart(_points(rows, cost), cost, score_title="share of the teacher, %")
         if chart is not None:
@@ -168,17 +200,18 @@ def render_comparison(rows: Sequence[Row]) -> str:
         "compare.html",
         charts,
         cost_charts=charts,
-        table=Table(caption="Students", head=HEAD, rows=tuple(row.cells() for row in rows)),
+        table=Table(caption="Students", head=HEAD, rows=tuple(numbered)),
         places=[(row.name, row.run_dir) for row in rows],
     )
 
 
 def _points(rows: Sequence[Row], cost: str) -> list[Point]:
+    """Return the students that played, by their numbers in the table."""
     found = []
-    for row in rows:
+    for index, row in enumerate(rows, start=1):
         value = getattr(row.student, cost)
-        score = None if row.result is None else score_of(row.result)
-        if value and score is not None:
-            mean, low, high = score
-            found.append(Point(name=row.name, cost=value, score=mean, low=low, high=high))
+        if row.result is None or row.result.share_of_teacher is None or not value:
+            continue
+        mean, low, high = percent_score(row.result.share_of_teacher, row.result)
+        found.append(Point(name=str(index), cost=value, score=mean, low=low, high=high))
     return found

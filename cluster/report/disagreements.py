@@ -30,7 +30,7 @@ from learners.held_out import kl_temperatures
 from learners.objectives import ObjectiveConfig
 from learners.objectives.temperature import resolve_temperature
 
-SHOWN = 6
+SHOWN = 4
 """Observations of a task."""
 
 CANDIDATES = 300

@@ -107,10 +107,16 @@ def cost_charts(points: Mapping[str, list[Point]], results: Results) -> list[Cha
     title = "share of the teacher, %" if played else "same greedy action, %"
     title += ", in the weakest task" if len(results.tasks) > 1 else ""
     found = (
-        cost_chart(own, cost, score_title=title, include=(0.0, 110.0))
+        cost_chart(own, cost, score_title=title, include=(0.0, 100.0))
         for cost, own in points.items()
     )
     return [chart for chart in found if chart is not None]
+
+
+def percent_score(share: float, task: TaskResult) -> tuple[float, float | None, float | None]:
+    """Return a task's share of the teacher with its interval, in per cent."""
+    low, high = (None if e is None else 100 * e for e in (task.share_ci_low, task.share_ci_high))
+    return 100 * share, low, high
 
 
 def score_of(task: TaskResult) -> tuple[float, float | None, float | None] | None:
@@ -119,9 +125,7 @@ def score_of(task: TaskResult) -> tuple[float, float | None, float | None] | Non
     In per cent.
     """
     if task.share_of_teacher is not None:
-        ends = (task.share_ci_low, task.share_ci_high)
-        low, high = (None if end is None else 100 * end for end in ends)
-        return 100 * task.share_of_teacher, low, high
+        return percent_score(task.share_of_teacher, task)
     if task.student is None and task.greedy_agreement is not None:
         return 100 * task.greedy_agreement, None, None
     return None

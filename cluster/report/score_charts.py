@@ -3,8 +3,8 @@
 Data in, charts out.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from cluster.report.chart_style import (
     Chart,
     Figure,
     Label,
+    Scale,
     layout,
     line,
     log_axis,
@@ -34,6 +35,10 @@ COST_TITLES = {
     "latency_ms": "latency of one action, ms",
 }
 """What a policy costs, by the names of `evaluation.json`."""
+
+
+SAME_COST, SAME_PLACE = 1.1, 0.04
+"""Points lie on one another that are nearer: by a factor, and as a share of the plot's height."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,15 +95,10 @@ def return_chart(log: MetricsLog, result: TaskResult | None, *, task: str = "") 
             x_title="env steps", y_title="return", scale=scale_of(values), labels=labels
         ),
     }
-    told = [f"{name} {number(played.mean_return)}" for name, played, _, _ in known]
-    if len(curve):
-        told.append(f"student in training from {short(curve.y[0])} to {short(curve.y[-1])}")
-    if final is not None:
-        told.append(f"student as scored in the end {number(final.mean_return)}")
     return Chart(
         name=f"return-{task}" if task else "return",
         title=f"Return in {task}" if task else "Return",
-        summary=f"Mean returns: {'; '.join(told)}.",
+        summary=_returns({name: played for name, played, _, _ in known}, curve, final),
         figure=figure,
     )
 
@@ -117,8 +117,10 @@ def cost_chart(
     if not points:
         return None
     ends = [e for p in points for e in (p.score, p.low, p.high) if e is not None]
-    scale = scale_of(ends, include=include)
-    ordered = sorted(points, key=lambda point: point.cost)
+    tight = scale_of(ends, include=include)
+    room = 0.1 * (tight.high - tight.low)  # for names above and below
+    scale = Scale(tight.low - room, tight.high + room)
+    ordered = _grouped(sorted(points, key=lambda point: point.cost), scale)
     traces = [_point(point, index) for index, point in enumerate(ordered)]
     drawn = layout(x_title="", y_title=score_title, scale=scale)
     low, high = ordered[0].cost, ordered[-1].cost
@@ -132,6 +134,30 @@ def cost_chart(
         summary=f"{score_title} against {COST_TITLES[cost]}: {'; '.join(told)}.",
         figure={"data": traces, "layout": drawn},
     )
+
+
+def _grouped(points: Sequence[Point], scale: Scale) -> list[Point]:
+    """Return the points with one name where several lie on one another."""
+    groups: list[list[Point]] = []
+    for point in points:
+        for group in groups:
+            near = point.cost < SAME_COST * group[0].cost
+            if near and abs(scale.place(point.score) - scale.place(group[0].score)) < SAME_PLACE:
+                group.append(point)
+                break
+        else:
+            groups.append([point])
+    return [replace(group[0], name=", ".join(p.name for p in group)) for group in groups]
+
+
+def _returns(known: Mapping[str, Played], curve: Curve, final: Played | None) -> str:
+    """Say what the chart of returns shows."""
+    told = [f"{name} {number(played.mean_return)}" for name, played in known.items()]
+    if len(curve):
+        told.append(f"student in training from {short(curve.y[0])} to {short(curve.y[-1])}")
+    if final is not None:
+        told.append(f"student as scored in the end {number(final.mean_return)}")
+    return f"Mean returns: {'; '.join(told)}."
 
 
 def _told(log: MetricsLog, name: str) -> Played | None:

@@ -22,8 +22,8 @@ from tests.cluster.report.made_runs import (
 
 HOSTILE = "<script>document.title = 'owned'</script>"
 WIDTHS = (390, 1440)
-DRAWN = "[...document.querySelectorAll('[data-chart]')].every(p => p.querySelector('svg'))"
-FITS = """[...document.querySelectorAll('[data-chart]')].every(p =>
+DRAWN = "() => [...document.querySelectorAll('[data-chart]')].every(p => p.querySelector('svg'))"
+FITS = """() => [...document.querySelectorAll('[data-chart]')].every(p =>
     Math.abs(p.querySelector('svg').getBoundingClientRect().width - p.clientWidth) < 2)"""
 
 

@@ -163,6 +163,14 @@ def test_every_colour_has_one_for_the_dark() -> None:
     assert len(colours) > 5
 
 
+def test_points_on_one_another_share_a_name() -> None:
+    near = [Point(name=str(i), cost=1_000 + i, score=50.0 + i / 10) for i in range(3)]
+    far = [Point(name="3", cost=1_000, score=90.0), Point(name="4", cost=9_000, score=50.0)]
+    chart = cost_chart([*near, *far], "bytes", score_title="share")
+    assert chart is not None
+    assert [trace["name"] for trace in chart.figure["data"]] == ["0, 1, 2", "3", "4"]
+
+
 def test_names_are_text_to_plotly() -> None:
     hostile = "<a href='javascript:alert(1)'>x</a>"
     chart = cost_chart([Point(name=hostile, cost=1.0, score=1.0)], "bytes", score_title="share")
