@@ -104,9 +104,7 @@ def _counters(snapshot: Snapshot) -> Iterator[tuple[str, _Counters]]:
         )
         yield f"inference {number}", counters
     for number, shard in enumerate(snapshot.shards):
-        counters = _Counters(
-            unit="samples", amount=shard.sampled, wait_s=None, life=shard.epoch
-        )
+        counters = _Counters(unit="samples", amount=shard.sampled, wait_s=None, life=shard.epoch)
         yield f"shard {number}", counters
     trainer = snapshot.trainer
     counters = _Counters(

@@ -50,7 +50,7 @@ class RunFeed:
         name: str,
         *,
         history: MetricsLog,
-        draw: Callable[[MetricsLog], list[dict[str, Any]]],
+        draw: Callable[[MetricsLog], dict[str, Any]],
     ) -> None:
         self._board = board
         self._name = name
@@ -75,7 +75,7 @@ class RunFeed:
         """Return how the run is, as JSON has it."""
         return self.entry.as_json()
 
-    def charts(self) -> list[dict[str, Any]]:
+    def charts(self) -> dict[str, Any]:
         """Return its curves."""
         with self._lock:
             return self._draw(self._history)

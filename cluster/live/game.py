@@ -13,7 +13,6 @@ from itertools import cycle
 from PIL import Image
 
 from actors.playback import Playback
-from cluster.config import RunConfig
 from cluster.players import Entry, players_of, student_entry, teacher_entry
 from cluster.prepare import Preparation
 from common.errors import StillhouseError

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Protocol
 
 from aiohttp import web
@@ -26,12 +27,15 @@ from common.threads import give_way
 logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
+PAGE = files("cluster.live") / "page"
 BOUNDARY = "picture"
 
 ASSETS = {
-    "/live.css": "text/css",
-    "/live.js": "text/javascript",
+    "/live.css": (PAGE, "text/css"),
+    "/live.js": (PAGE, "text/javascript"),
+    "/draw.js": (files("cluster.report") / "templates", "text/javascript"),
 }
+"""By their paths: where they lie, and of what type they are."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -53,8 +57,8 @@ class LiveRun(Protocol):
     def state(self) -> dict[str, Any]:
         """Return how the run is now."""
 
-    def charts(self) -> list[dict[str, Any]]:
-        """Return its curves, as plotly's figures."""
+    def charts(self) -> dict[str, Any]:
+        """Return its curves as plotly's figures, and which colours stand for which in the dark."""
 
     def want(self, **changes: object) -> None:
         """Write down what is wanted of the run.
@@ -145,13 +149,14 @@ class LiveServer:
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
         if "token" in request.query:  # out of the address bar, the history and the screenshots
-            response = web.HTTPSeeOther("/")
+            response = web.Response(status=303, headers={"Location": "/"})
             response.set_cookie(self._cookie, self.token, httponly=True, samesite="Strict")
             return response
-        return web.Response(text=_read("index.html"), content_type="text/html")
+        return web.Response(text=_read(PAGE, "index.html"), content_type="text/html")
 
     async def _asset(self, request: web.Request) -> web.StreamResponse:
-        return web.Response(text=_read(request.path[1:]), content_type=ASSETS[request.path])
+        folder, content_type = ASSETS[request.path]
+        return web.Response(text=_read(folder, request.path[1:]), content_type=content_type)
 
     async def _library(self, request: web.Request) -> web.StreamResponse:
         return web.Response(text=self._plotly, content_type="text/javascript")
@@ -215,5 +220,5 @@ async def _answered(ask: Callable[[], Any]) -> web.StreamResponse:
         return web.json_response({"error": str(error)}, status=409)
 
 
-def _read(name: str) -> str:
-    return (files("cluster.live") / "page" / name).read_text(encoding="utf-8")
+def _read(folder: Traversable, name: str) -> str:
+    return (folder / name).read_text(encoding="utf-8")

@@ -10,10 +10,12 @@ from cluster.live.feed import Board, RunFeed
 from cluster.live.game import pictures
 from cluster.live.server import LiveServer, Pictures
 from cluster.prepare import prepare
+from cluster.report.chart_style import DARK
 from cluster.report.curves import course_charts
 from cluster.report.metrics_log import MetricsLog
 from cluster.report.page import plotly_source
 from cluster.report.run_data import read_run
+from cluster.report.score_charts import return_charts
 from cluster.run_directory import kept_teacher, open_run_directory
 from common.errors import ConfigError
 
@@ -35,12 +37,14 @@ def show_live(board: Board, name: str, *, port: int, say: Callable[[str], None])
     run_dir = board.entry(name).status.run_dir
     past = read_run(run_dir)
 
-    def draw(log: MetricsLog) -> list[dict[str, Any]]:
-        charts = course_charts(log, terms=past.terms, tasks=past.tasks)
-        return [
+    def draw(log: MetricsLog) -> dict[str, Any]:
+        charts = return_charts(log, past.tasks, {})
+        charts += course_charts(log, terms=past.terms, tasks=past.tasks)
+        shown = [
             {"title": chart.title, "summary": chart.summary, "figure": chart.figure}
             for chart in charts
         ]
+        return {"charts": shown, "dark": DARK}
 
     with closing(RunFeed(board, name, history=past.metrics, draw=draw)) as feed:
         server = LiveServer(feed, pictures=lambda: _games(run_dir), plotly=plotly_source())
@@ -66,6 +70,6 @@ def _games(run_dir: str) -> Pictures:
     preparation = prepare(
         config, num_cpus=math.inf, num_gpus=math.inf, teacher=kept_teacher(directory, config)
     )
-    if preparation.teacher is None and not preparation.parts:
+    if preparation.teacher is None:
         raise ConfigError(f"{run_dir}: its teacher is still being trained")
     yield from pictures(preparation, preparation.teacher, directory.checkpoints)

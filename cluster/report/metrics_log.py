@@ -3,7 +3,7 @@
 import json
 import math
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -48,15 +48,17 @@ class MetricsLog:
     def add(self, line: bytes) -> None:
         """Take a line of the file."""
         try:
-            figures = json.loads(line)
-            known = {
-                name: float(value)
-                for name, value in figures.items()
-                if isinstance(value, int | float) and math.isfinite(value)
-            }
+            self.add_figures(json.loads(line))
         except (ValueError, AttributeError, OverflowError):
             self.num_damaged += 1
-            return
+
+    def add_figures(self, figures: Mapping[str, Any]) -> None:
+        """Take the figures of one moment; what is no finite number is left out."""
+        known = {
+            name: float(value)
+            for name, value in figures.items()
+            if isinstance(value, int | float) and math.isfinite(value)
+        }
         for name in known.keys() - self.columns.keys():
             self.columns[name] = array("d", [math.nan]) * self.num_rows
         for name, column in self.columns.items():

@@ -17,7 +17,7 @@ from cluster.report.games import MOST_BYTES
 from cluster.report.repeat import repeat_commands
 from cluster.report.results import Cost, Results, TaskResult
 from cluster.report.run_data import RunData
-from cluster.report.score_charts import COST_TITLES, Point, cost_chart, return_chart
+from cluster.report.score_charts import COST_TITLES, Point, cost_chart, return_charts
 from cluster.report.tables import (
     Table,
     chart_table,
@@ -64,7 +64,8 @@ class ShareBar(NamedTuple):
 def render_report(run: RunData) -> str:
     """Return the report of a run as HTML."""
     results, tasks = run.results, run.tasks
-    charts = _return_charts(run) + course_charts(run.metrics, terms=run.terms, tasks=tasks)
+    charts = return_charts(run.metrics, tasks, {} if results is None else results.tasks)
+    charts += course_charts(run.metrics, terms=run.terms, tasks=tasks)
     costs = [] if results is None else cost_charts(_cost_points(results), results)
     learning = {"loss", "loss-by-task", "likeness"}
     return render(
@@ -98,7 +99,17 @@ def render(template: str, charts: Iterable[Chart], **context: Any) -> str:
     """
     figures = {chart.name: chart.figure for chart in charts}
     page = _templates().get_template(f"{template}.j2")
-    return page.render(figures=figures, dark=DARK, plotly=_plotly() if figures else "", **context)
+    return page.render(
+        figures=figures, dark=DARK, plotly=plotly_source() if figures else "", **context
+    )
+
+
+def plotly_source() -> str:
+    """Return plotly.js."""
+    from plotly.offline import get_plotlyjs  # takes a moment that only pages with charts need
+
+    source: str = get_plotlyjs()
+    return source
 
 
 def cost_charts(points: Mapping[str, list[Point]], results: Results) -> list[Chart]:
@@ -145,16 +156,6 @@ def _cost_points(results: Results) -> dict[str, list[Point]]:
                 Point(name="student", cost=student, score=mean, low=low, high=high),
             ]
     return found
-
-
-def _return_charts(run: RunData) -> list[Chart]:
-    tasks = {} if run.results is None else run.results.tasks
-    names = run.tasks
-    if len(names) < 2:
-        found = [return_chart(run.metrics, next(iter(tasks.values()), None))]
-    else:
-        found = [return_chart(run.metrics, tasks.get(name), task=name) for name in names]
-    return [chart for chart in found if chart is not None]
 
 
 def _key_figures(results: Results) -> list[KeyFigure]:
@@ -229,14 +230,6 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
 def _costs(results: Results | None) -> Table | None:
     known: list[Cost] = [] if results is None else [results.student, results.teacher]
     return cost_table(results) if results is not None and any(map(has_costs, known)) else None
-
-
-def _plotly() -> str:
-    """Return plotly.js."""
-    from plotly.offline import get_plotlyjs  # takes a moment that only pages with charts need
-
-    source: str = get_plotlyjs()
-    return source
 
 
 @lru_cache(maxsize=1)

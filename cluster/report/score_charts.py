@@ -53,6 +53,23 @@ class Point:
     high: float | None = None
 
 
+def return_charts(
+    log: MetricsLog, tasks: Sequence[str], results: Mapping[str, TaskResult]
+) -> list[Chart]:
+    """Return a chart of every task's return.
+
+    Args:
+        log: of the run.
+        tasks: the names of all.
+        results: the scores of those that have any.
+    """
+    if len(tasks) < 2:
+        found = [return_chart(log, next(iter(results.values()), None))]
+    else:
+        found = [return_chart(log, results.get(name), task=name) for name in tasks]
+    return [chart for chart in found if chart is not None]
+
+
 def return_chart(log: MetricsLog, result: TaskResult | None, *, task: str = "") -> Chart | None:
     """Return the student's return while it learned, against its teacher's band and random play.
 

@@ -1,5 +1,6 @@
-"""A run and commands to start, a Ray cluster for the tests that need one, and a fake one."""
+"""A run and commands to start, a Ray cluster for the tests that need one, a fake one, a browser."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ from tests.cartpole import write_run
 from tests.commands import Answer, Stillhouse, called
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
     from tests.cluster.fake_ray import FakeCluster, Ray
 
 
@@ -32,6 +35,22 @@ def ray_backend() -> Iterator[Backend]:
         yield backend
     finally:
         backend.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Start the machine's Chromium; skip where it has none."""
+    path = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
+    if path is None:
+        pytest.skip("no chromium on this machine; apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

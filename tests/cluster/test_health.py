@@ -57,9 +57,7 @@ def test_rates_and_shares_are_of_the_last_seconds() -> None:
     for second in range(1, 31):  # 10 a second for 15 s, then 30 a second and half the time waiting
         clock.now += 1.0
         late = max(0, second - 15)
-        found = look(
-            watch, snapshot(10 * second + 20 * late, wait_s=late / 2, samples=7 * second)
-        )
+        found = look(watch, snapshot(10 * second + 20 * late, wait_s=late / 2, samples=7 * second))
     assert found["env_runner 0"].per_s == 30.0
     assert found["env_runner 0"].wait_share == 0.5
     assert found["learner"].per_s == 7.0

@@ -5,7 +5,9 @@ const CHARTS_MS = 3000;
 
 const part = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
-const figure = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
+const plain = new Intl.NumberFormat("en", { maximumSignificantDigits: 4 });
+const tiny = new Intl.NumberFormat("en", { maximumSignificantDigits: 3, notation: "scientific" });
+const figure = (value) => (value && Math.abs(value) < 1e-3 ? tiny : plain).format(value);
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 let state = null;
@@ -43,8 +45,8 @@ function tiles(run) {
     ["env steps", number.format(run.env_steps)],
     ["env steps a second", figures["learner/env_steps_per_s"], number.format],
     ["share of the teacher", figures["student/share_of_teacher"], percent],
-    ["student's return", figures["student/training_return"], figure.format],
-    ["loss", figures["learner/loss"], figure.format],
+    ["student's return", figures["student/training_return"], figure],
+    ["loss", figures["learner/loss"], figure],
     ["policy lag, versions", figures["actor/policy_lag_versions"], number.format],
     ["learner waits", figures["learner/wait_share"], percent],
     ["env runners wait", figures["actor/wait_share"], percent],
@@ -108,15 +110,24 @@ function controls(run) {
 }
 
 async function showCharts() {
-  const charts = part("charts");
-  const figures = await ask("/charts");
-  while (charts.children.length < figures.length) charts.append(document.createElement("div"));
-  figures.forEach((one, index) => {
-    Plotly.react(charts.children[index], one.data, one.layout, {
-      responsive: true,
-      displayModeBar: false,
-    });
+  const places = part("charts");
+  const { charts, dark } = await ask("/charts");
+  while (places.children.length < charts.length) places.append(chartPlace());
+  const theme = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  charts.forEach((chart, index) => {
+    const [title, place] = places.children[index].children;
+    title.textContent = chart.title;
+    place.setAttribute("aria-label", chart.summary);
+    drawFigure(place, chart.figure, theme, dark);
   });
+}
+
+function chartPlace() {
+  const figure = document.createElement("figure");
+  const place = document.createElement("div");
+  place.role = "img";
+  figure.append(element("figcaption", ""), place);
+  return figure;
 }
 
 async function repeat(work, pause) {

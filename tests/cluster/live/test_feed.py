@@ -15,8 +15,8 @@ from common.errors import ResourceError
 STATUS = RunStatus(name="pong", run_dir="/runs/pong", task="Pong", min_env_runners=2)
 
 
-def draw(history: MetricsLog) -> list[dict[str, Any]]:
-    return [{"data": [{"y": history.columns["learner/loss"].tolist()}]}]
+def draw(history: MetricsLog) -> dict[str, Any]:
+    return {"loss": history.columns["learner/loss"].tolist()}
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -43,7 +43,7 @@ def feed(board: RunBoard) -> Iterator[RunFeed]:
 
 
 def curve(feed: RunFeed) -> list[float]:
-    values: list[float] = feed.charts()[0]["data"][0]["y"]
+    values: list[float] = feed.charts()["loss"]
     return values
 
 

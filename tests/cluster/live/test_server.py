@@ -20,8 +20,8 @@ class Run:
     def state(self) -> dict[str, Any]:
         return {"name": "a", "asked": len(self.wanted)}
 
-    def charts(self) -> list[dict[str, Any]]:
-        return [{"data": [], "layout": {"title": "loss"}}]
+    def charts(self) -> dict[str, Any]:
+        return {"charts": [{"title": "loss"}], "dark": {}}
 
     def want(self, **changes: object) -> None:
         if changes.get("num_env_runners") == 1:
@@ -54,7 +54,7 @@ def base(server: LiveServer) -> str:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/state", "/charts", "/game", "/plotly.js", "/live.js", "/live.css"]
+    "path", ["/", "/state", "/charts", "/game", "/plotly.js", "/live.js", "/live.css", "/draw.js"]
 )
 def test_without_the_token_nothing_is_given(path: str) -> None:
     async def visit(session: aiohttp.ClientSession, server: LiveServer, run: Run) -> None:
@@ -81,7 +81,11 @@ def test_the_address_with_the_token_opens_the_page_and_leaves_the_address_bar() 
             assert response.url.query_string == ""
             assert "<title>Stillhouse</title>" in await response.text()
             assert "default-src 'none'" in response.headers["Content-Security-Policy"]
-        for path, kind in (("/live.js", "text/javascript"), ("/live.css", "text/css")):
+        for path, kind in (
+            ("/live.js", "text/javascript"),
+            ("/draw.js", "text/javascript"),
+            ("/live.css", "text/css"),
+        ):
             async with session.get(base(server) + path) as response:
                 assert response.content_type == kind
                 assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -90,7 +94,7 @@ def test_the_address_with_the_token_opens_the_page_and_leaves_the_address_bar() 
         async with session.get(f"{base(server)}/state") as response:
             assert await response.json() == {"name": "a", "asked": 0}
         async with session.get(f"{base(server)}/charts") as response:
-            assert (await response.json())[0]["layout"] == {"title": "loss"}
+            assert (await response.json())["charts"] == [{"title": "loss"}]
 
     visited(visit)
 

@@ -1,12 +1,10 @@
 """Pages in a real browser: they draw without an error, ask the network for nothing, and fit."""
 
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from cluster.report.comparison import read_rows, render_comparison
 from cluster.report.page import render_report
@@ -25,20 +23,6 @@ WIDTHS = (390, 1440)
 DRAWN = "() => [...document.querySelectorAll('[data-chart]')].every(p => p.querySelector('svg'))"
 FITS = """() => [...document.querySelectorAll('[data-chart]')].every(p =>
     Math.abs(p.querySelector('svg').getBoundingClientRect().width - p.clientWidth) < 2)"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Start the machine's Chromium; skip where it has none."""
-    path = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
-    if path is None:
-        pytest.skip("no chromium on this machine; apt-get install chromium")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
