@@ -1,6 +1,7 @@
 # make demo: the main job, from nothing. make test: every test, from nothing, and those that start Ray
 # one after another, because clusters beside each other starve each other. make check: before a
-# commit. All of them build .venv first, where it is missing or pyproject.toml is newer.
+# commit. All of them build .venv first, where it is missing or pyproject.toml is newer; make install
+# does nothing else.
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,9 @@ INSTALLED := $(VENV)/.installed
 
 export OMP_NUM_THREADS := 1
 
-.PHONY: demo test check format clean
+.PHONY: install demo test check format clean
+
+install: $(INSTALLED)
 
 demo: $(INSTALLED)
 	$(BIN)/stillhouse run deploy/recipes/pong.toml

@@ -286,6 +286,7 @@ class Controller:
         with self._delivery.attempt():
             keep_disagreements(self._directory, resolved, scores, teacher, student)
         if config.play is not False and config.video:
+            self._reporter.say("a game of teacher and student is filmed")
             with self._delivery.attempt():
                 write_games(self._directory, resolved, teacher, student, say=self._reporter.say)
         self._reporter.show(scores.table())
