@@ -159,4 +159,4 @@ def test_a_video_is_shown_or_said_to_be_too_large(games: int, tmp_path: Path) ->
     page = render_report(read_run(tmp_path))
     assert ("<video" in page) == (games == 1)
     assert ("more than the 2 MB that fit into a page" in page) == (games > 1)
-    assert "the teacher ended with 21.0, the student with 20" in page
+    assert "the teacher ended with 21.00, the student with 20.00" in page
