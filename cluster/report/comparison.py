@@ -189,7 +189,7 @@ def render_comparison(rows: Sequence[Row]) -> str:
     """Return the comparison as a page."""
     charts = []
     numbered = [
-        (f"{index} · {name}", *others)
+        (f"{index}\N{NO-BREAK SPACE}· {name}", *others)
         for index, (name, *others) in enumerate((row.cells() for row in rows), start=1)
     ]
     for cost in COST_TITLES:

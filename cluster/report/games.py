@@ -11,7 +11,7 @@ from typing import Any
 from common.errors import FileMissingError
 from common.storage import Location
 
-MOST_BYTES = 2_000_000
+MOST_BYTES = 4_000_000
 """Of all videos of a report: they are part of its file, a third larger."""
 
 
@@ -25,7 +25,8 @@ class Game:
     """The video as a data: URI; None where it is too large to be part of a page."""
     num_bytes: int
     facts: dict[str, float]
-    """`seed`, `return_teacher`, `return_student`, `steps`; those that are there."""
+    """`seed`, `return_teacher`, `return_student`, `steps` and `cut` (whether the film ends before the
+    game does); those that are there."""
 
 
 def read_games(folder: Location) -> tuple[Game, ...]:
@@ -58,6 +59,6 @@ def _facts(location: Location) -> dict[str, float]:
     known = tree if isinstance(tree, dict) else {}
     return {
         name: known[name]
-        for name in ("seed", "return_teacher", "return_student", "steps")
+        for name in ("seed", "return_teacher", "return_student", "steps", "cut")
         if isinstance(known.get(name), int | float)
     }

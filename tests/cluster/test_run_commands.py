@@ -1,5 +1,5 @@
 from cluster.board import Entry, RunStatus, Wanted
-from cluster.run_commands import _as_json, _remarks
+from cluster.run_commands import _remarks
 
 TEACHER = "teacher: version 3 (policy-9.safetensors), mean return 412.00"
 
@@ -12,7 +12,7 @@ def entry(**changes: object) -> Entry:
 def test_status_shows_which_version_of_the_teacher_is_learnt_from() -> None:
     running = entry(phase="distilling", teacher=TEACHER, figures={"teacher/version": 3.0})
     assert TEACHER in list(_remarks(running))
-    tree = _as_json(running)
+    tree = running.as_json()
     assert (tree["teacher"], tree["figures"]["teacher/version"]) == (TEACHER, 3.0)
 
 

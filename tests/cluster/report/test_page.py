@@ -150,7 +150,7 @@ def test_a_run_of_days_stays_small(tmp_path: Path) -> None:
     assert len(page.encode()) < 8_000_000
 
 
-@pytest.mark.parametrize("games", [1, 3_000_000])
+@pytest.mark.parametrize("games", [1, 5_000_000])
 def test_a_video_is_shown_or_said_to_be_too_large(games: int, tmp_path: Path) -> None:
     write_made_run(tmp_path, scores=evaluation())
     (tmp_path / "games").mkdir()
@@ -158,5 +158,15 @@ def test_a_video_is_shown_or_said_to_be_too_large(games: int, tmp_path: Path) ->
     (tmp_path / "games" / "game.json").write_text('{"return_teacher": 21.0, "return_student": 20}')
     page = render_report(read_run(tmp_path))
     assert ("<video" in page) == (games == 1)
-    assert ("more than the 2 MB that fit into a page" in page) == (games > 1)
-    assert "the teacher ended with 21.0, the student with 20" in page
+    assert ("more than the 4 MB that fit into a page" in page) == (games > 1)
+    assert "the teacher ended with 21.00, the student with 20.00" in page
+
+
+def test_a_film_that_ends_before_its_game_says_so(tmp_path: Path) -> None:
+    write_made_run(tmp_path, scores=evaluation())
+    (tmp_path / "games").mkdir()
+    (tmp_path / "games" / "game.mp4").write_bytes(b"a")
+    facts = '{"return_teacher": 3.0, "return_student": 2, "steps": 584, "cut": true}'
+    (tmp_path / "games" / "game.json").write_text(facts)
+    page = render_report(read_run(tmp_path))
+    assert "the teacher had 3.00, the student 2.00 after 584 steps, where the film ends" in page
