@@ -18,7 +18,7 @@ from common.storage import Location, locate
 from common.teachers import load_teacher
 from learners.export import refuse_program
 
-_ENV = TypeAdapter(EnvConfig)
+_ENV: TypeAdapter[EnvConfig] = TypeAdapter(EnvConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -2,10 +2,12 @@
 
 Convolutions and linear layers are quantised (QDQ: quantise and dequantise nodes around them, which
 runtimes fuse into integer kernels), with uint8 activations whose ranges are the smallest and
-largest values of the calibration. In float32 stay:
+largest values of the calibration; what rounding shifts on average is taken back
+(`learners.export.bias_correction`). In float32 stay:
 
-- the outputs of linear layers, so that between actions that are nearly equal only the layer's
-  inputs and weights are rounded, not what it says;
+- heads, which are small, and where rounding decides between actions that are nearly equal; unless
+  nothing else would be left to quantise;
+- what linear layers say, so that only what they see is rounded;
 - layers that see floats of the environment or a memory: the entries of a vector are in different
   units, and one scale for all of them would round the small ones away;
 - the cell of a recurrent network: rounding would pile up in its memory.
@@ -22,15 +24,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from common.networks.base import HEADS
+from learners.export.bias_correction import correct_biases, give_biases
 from learners.export.check import Arrays
 
-_LAYERS = ("Conv", "Gemm", "MatMul")
+_LAYERS = ("Conv", "Gemm")
 _BETWEEN = ("Relu", "Reshape")
 """What stays in integers between two layers."""
 _CELLS = ("network.core.", "network.rnn.")
 """Beginnings of the names of a recurrent cell's weights (`common.networks.lstm` and `gru`)."""
+_HEADS = tuple(f"network.{head}." for head in HEADS)
 
 
 def quantized(model: onnx.ModelProto, feeds: Sequence[Arrays]) -> onnx.ModelProto:
@@ -44,9 +50,15 @@ def quantized(model: onnx.ModelProto, feeds: Sequence[Arrays]) -> onnx.ModelProt
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     _name_nodes(model)
-    frames, exact = _scaled_bytes(model), {}
+    frames = _scaled_bytes(model)
+    exact: dict[str, Any] = {}
     if frames is not None:
-        exact = {frames.name: [{"scale": frames.scale, "zero_point": np.uint8(0)}]}
+        exact[frames.name] = [{"scale": frames.scale, "zero_point": np.array(0, np.uint8)}]
+    chosen = _quantizable(model)
+    layers = [
+        node.name for node in model.graph.node if node.op_type in _LAYERS and node.name in chosen
+    ]
+    give_biases(model, layers)
     with tempfile.TemporaryDirectory() as folder:
         plain, done = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(model, plain, skip_optimization=True, skip_symbolic_shape=True)
@@ -56,26 +68,28 @@ def quantized(model: onnx.ModelProto, feeds: Sequence[Arrays]) -> onnx.ModelProt
             _reader(feeds),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=[*_LAYERS, *_BETWEEN],
-            nodes_to_quantize=_quantizable(model),
+            nodes_to_quantize=chosen,
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             extra_options={
-                "OpTypesToExcludeOutputQuantization": ["Gemm", "MatMul"],
+                "OpTypesToExcludeOutputQuantization": ["Gemm"],
                 "TensorQuantOverrides": exact,
             },
         )
-        model = onnx.load(done)
+        rounded = onnx.load(done)
+    correct_biases(rounded, model, layers, feeds)
     if frames is not None:
-        _read_bytes(model, frames.name)
-    return model
+        _read_bytes(rounded, frames.name)
+    return rounded
 
 
 class _ScaledBytes(NamedTuple):
     """A tensor that is the input's bytes times a scale."""
 
     name: str
-    scale: np.float32
+    scale: NDArray[np.float32]
+    """Of no axes."""
 
 
 def _scaled_bytes(model: onnx.ModelProto) -> _ScaledBytes | None:
@@ -89,8 +103,8 @@ def _scaled_bytes(model: onnx.ModelProto) -> _ScaledBytes | None:
     for node in graph.node:
         if node.op_type == "Mul" and node.input[0] == cast.output[0]:
             scale = numpy_helper.to_array(constants[node.input[1]])
-            return _ScaledBytes(node.output[0], np.float32(scale.item()))
-    return _ScaledBytes(cast.output[0], np.float32(1.0))
+            return _ScaledBytes(node.output[0], np.array(scale.item(), np.float32))
+    return _ScaledBytes(cast.output[0], np.array(1.0, np.float32))
 
 
 def _read_bytes(model: onnx.ModelProto, scaled: str) -> None:
@@ -142,21 +156,18 @@ def _quantizable(model: onnx.ModelProto) -> list[str]:
         for value in graph.input
         if value.type.tensor_type.elem_type != onnx.TensorProto.UINT8
     }
-    found = []
+    layers, heads, between = list[str](), list[str](), list[str]()
     for node in graph.node:  # in the order in which they compute
         if node.op_type in _LAYERS:
-            if node.input[0] not in floats and not any(map(_is_of_cell, node.input)):
-                found.append(node.name)
+            if node.input[0] not in floats and not node.input[1].startswith(_CELLS):
+                of_heads = node.input[1].startswith(_HEADS)
+                (heads if of_heads else layers).append(node.name)
             continue
         if node.op_type in _BETWEEN:
-            found.append(node.name)
+            between.append(node.name)
         computed = [name for name in node.input if name and name not in constants]
         if not computed:
             constants.update(node.output)
         elif floats.issuperset(computed):
             floats.update(node.output)
-    return found
-
-
-def _is_of_cell(name: str) -> bool:
-    return name.startswith(_CELLS)
+    return (layers or heads) + between

