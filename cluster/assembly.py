@@ -257,7 +257,27 @@ def play_episodes(
     num_observations: int,
 ) -> EvaluationResult:
     """Evaluate in this process, in float32, acting as the policy's specification says."""
-    env = build_environment(config, num_envs=num_episodes)
+    return play_in(
+        build_environment(config, num_envs=num_episodes),
+        policy=policy,
+        reference=reference,
+        num_episodes=num_episodes,
+        seed=seed,
+        num_observations=num_observations,
+    )
+
+
+def play_in(
+    env: VectorEnvironment,
+    *,
+    policy: Policy | None,
+    reference: Policy | None,
+    num_episodes: int,
+    seed: int,
+    num_observations: int,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> EvaluationResult:
+    """Evaluate as `play_episodes` does, in copies of an environment, and close them."""
     try:
         return evaluate(
             env,
@@ -267,6 +287,7 @@ def play_episodes(
             seed=seed,
             reference=None if reference is None else InferencePolicy(reference),
             num_observations=num_observations,
+            should_stop=should_stop,
         )
     finally:
         env.close()

@@ -45,12 +45,6 @@ from common.storage import Location
 from learners.export import ExportCheck, export_onnx, verify_onnx
 from learners.teach_checkpoint import newest_training
 
-MIN_EXPORT_AGREEMENT = 0.999
-"""Share of real observations on which an export must take the student's greedy action."""
-
-MAX_EXPORT_ACTION_ERROR = 1e-3
-"""Mean difference of an export's Box actions from the student's, in halves of their range."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
@@ -325,18 +319,9 @@ class Controller:
         return check
 
     def _require_agreement(self, path: Location, check: ExportCheck) -> None:
-        if check.greedy_agreement is not None:
-            likeness = f"takes its greedy action in {100 * check.greedy_agreement:.2f} %"
-            good = check.greedy_agreement >= MIN_EXPORT_AGREEMENT
-        else:
-            assert check.action_error is not None
-            difference = f"{100 * check.action_error:.2g} %"
-            likeness = f"differs from its action by {difference} of half the range"
-            good = check.action_error <= MAX_EXPORT_ACTION_ERROR
-        about = f"{likeness} on {check.observations:,} real observations"
-        self._reporter.say(f"{path.name}, against the student: {about}")
-        if not good:
-            raise RunFailedError(f"{path}: not like the student, it {about}")
+        self._reporter.say(f"{path.name}, against the student: {check}")
+        if not check.suffices():
+            raise RunFailedError(f"{path}: not like the student, it {check}")
 
     def _require(self, scores: Verdict) -> None:
         required, share = self._config.evaluation.required_share, scores.share

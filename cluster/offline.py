@@ -5,6 +5,7 @@ of every run. The environment is only made to score the student in the end, and 
 made, held-out sequences are what there is.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from cluster.config import RunConfig
 from common.dataset import Dataset, open_dataset
 from common.errors import ConfigError, DatasetError, MismatchError, UserError
 from common.policies.inference import Observations
+from common.trajectory import TrajectoryChunk
 
 _SPACES = TypeAdapter(EnvironmentSpec)
 
@@ -131,13 +133,31 @@ def some_observations(config: RunConfig, dataset: Dataset) -> Observations:
     assert config.dataset is not None
     training = dataset.split(config.dataset.holdout).training
     rng = np.random.default_rng(config.seed)
-    wanted, found = config.evaluation.num_observations, list[Observations]()
-    for number in rng.permutation(training).tolist():
-        if wanted <= 0:
-            break
-        chunk = dataset.read(number)
+    chunks = (dataset.read(number) for number in rng.permutation(training).tolist())
+    return drawn_from(chunks, config.evaluation.num_observations, rng)
+
+
+def drawn_from(
+    chunks: Iterable[TrajectoryChunk],
+    wanted: int,
+    rng: np.random.Generator,
+    *,
+    of_each: int | None = None,
+) -> Observations:
+    """Return up to `wanted` observations [M, *shape] of valid rows, chunk by chunk.
+
+    Args:
+        chunks: read until there is enough.
+        wanted: at least 1.
+        rng: draws the rows.
+        of_each: at most so many of a chunk.
+    """
+    found = list[Observations]()
+    for chunk in chunks:
         rows = np.flatnonzero(chunk.valid)
-        rows = np.sort(rng.permutation(rows)[:wanted])
+        rows = np.sort(rng.permutation(rows)[: min(wanted, of_each or wanted)])
         found.append(chunk.observations.take(rows))
         wanted -= rows.size
+        if wanted <= 0:
+            break
     return np.concatenate(found)

@@ -7,6 +7,7 @@ within one run.
 
 import copy
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
 
@@ -60,7 +61,7 @@ def measure_footprint(policy: Policy, *, bytes_on_disk: int | None) -> Footprint
             else _count_multiply_adds(network, observation)
         ),
         bytes=_safetensors_size(network) if bytes_on_disk is None else bytes_on_disk,
-        latency_ms=_median_latency_ms(network, observation),
+        latency_ms=median_latency_ms(lambda: network(observation)),
     )
 
 
@@ -74,25 +75,24 @@ def _safetensors_size(network: PolicyNetwork) -> int:
     return len(save({name: t.contiguous() for name, t in network.state_dict().items()}))
 
 
-def _median_latency_ms(network: PolicyNetwork, observation: torch.Tensor) -> float:
+def median_latency_ms(forward: Callable[[], object]) -> float:
+    """Return the median milliseconds of a call, with torch on one thread meanwhile."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        _time_forwards(network, observation, _WARM_UP_FORWARDS, _WARM_UP_S)
-        return median(_time_forwards(network, observation, _TIMED_FORWARDS, _TIMED_S)) * 1e3
+        _time_forwards(forward, _WARM_UP_FORWARDS, _WARM_UP_S)
+        return median(_time_forwards(forward, _TIMED_FORWARDS, _TIMED_S)) * 1e3
     finally:
         torch.set_num_threads(threads)
 
 
-def _time_forwards(
-    network: PolicyNetwork, observation: torch.Tensor, count: int, limit_s: float
-) -> list[float]:
+def _time_forwards(forward: Callable[[], object], count: int, limit_s: float) -> list[float]:
     """Return seconds of up to `count` forwards, at least one, begun within `limit_s`."""
     seconds: list[float] = []
     with torch.inference_mode():
         first = before = time.perf_counter()
         while len(seconds) < count and before - first < limit_s:
-            network(observation)
+            forward()
             after = time.perf_counter()
             seconds.append(after - before)
             before = after

@@ -25,8 +25,8 @@ class Game:
     """The video as a data: URI; None where it is too large to be part of a page."""
     num_bytes: int
     facts: dict[str, float]
-    """`seed`, `return_teacher`, `return_student`, `steps` and `cut` (whether the film ends before the
-    game does); those that are there."""
+    """`seed`, `return_teacher`, `return_student`, `steps`, and `cut`, whether the film ends before
+    the game does; those that are there."""
 
 
 def read_games(folder: Location) -> tuple[Game, ...]:

@@ -18,6 +18,9 @@ SPEC_METADATA_KEY = "stillhouse/policy"
 _DTYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}
 """By onnxruntime's names; any other goes into errors as it is."""
 
+_QUANTISERS = ("QuantizeLinear", "DequantizeLinear")
+"""Operators whose first input may be a weight in integers; the others are its scale."""
+
 
 class OnnxProgram:
     """An ONNX file in onnxruntime."""
@@ -64,12 +67,17 @@ def open_onnx(content: bytes) -> OnnxProgram:
     batch, *shape = inputs[0].shape or [None]
     known = all(isinstance(size, int) for size in shape)
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16)
+    quantisers = [node for node in graph.node if node.op_type in _QUANTISERS]
+    integers = {node.input[0] for node in quantisers}
+    scales = {name for node in quantisers for name in node.input[1:]}
     interface = Interface(
         shape=tuple(shape) if known and shape else None,
         dtype=_DTYPES.get(inputs[0].type, inputs[0].type),
         batch_size=batch if isinstance(batch, int) else None,
         num_parameters=sum(
-            math.prod(weight.dims) for weight in weights if weight.data_type in floats
+            math.prod(weight.dims)
+            for weight in weights
+            if weight.name not in scales and (weight.data_type in floats or weight.name in integers)
         ),
         spec_json=session.get_modelmeta().custom_metadata_map.get(SPEC_METADATA_KEY),
     )

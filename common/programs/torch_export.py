@@ -5,19 +5,28 @@ tensors, and evaluates the formulas of their shapes: a foreign archive can run a
 """
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from common.programs.base import Interface, named_outputs
 
+SPEC_FILE = "stillhouse_policy.json"
+"""Where the archives that Stillhouse exports hold their `PolicySpec`, among the extra files."""
+
 
 class ExportedModule:
-    """A program of torch.export."""
+    """A program of torch.export.
 
-    def __init__(self, program: torch.export.ExportedProgram) -> None:
+    Args:
+        program: the program.
+        spec_json: the `PolicySpec` beside it, where there is one.
+    """
+
+    def __init__(self, program: torch.export.ExportedProgram, spec_json: str | None) -> None:
         self._module: Any = program.module()
-        self.interface = _interface_of(program)
+        self.interface = replace(_interface_of(program), spec_json=spec_json)
 
     def __call__(self, observations: torch.Tensor) -> dict[str, torch.Tensor]:
         """Return the outputs for observations [B, *shape] by name or place."""
@@ -30,7 +39,9 @@ def open_torch_export(content: bytes) -> ExportedModule:
     Raises:
         Exception: it is damaged, or of a torch that differs too much.
     """
-    return ExportedModule(torch.export.load(io.BytesIO(content)))
+    extra = {SPEC_FILE: ""}  # torch reads extra files into what is given, where it is not empty
+    program = torch.export.load(io.BytesIO(content), extra_files=extra)
+    return ExportedModule(program, extra[SPEC_FILE] or None)
 
 
 def _interface_of(program: torch.export.ExportedProgram) -> Interface:

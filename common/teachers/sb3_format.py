@@ -46,12 +46,14 @@ _COPIES = (
 """Tensors that acting does not need: target networks, the shared extractor again, and critics of
 actions."""
 
-_ACTIVATIONS: dict[str, Literal["relu", "tanh", "elu"]] = {
+ACTIVATIONS: dict[str, Literal["relu", "tanh", "elu"]] = {
     "ReLU": "relu",
     "Tanh": "tanh",
     "ELU": "elu",
 }
-_CNN_LAYERS = {"conv1": "cnn.0", "conv2": "cnn.2", "conv3": "cnn.4", "fc": "linear.0"}
+"""Ours by the names of torch's classes."""
+CNN_LAYERS = {"conv1": "cnn.0", "conv2": "cnn.2", "conv3": "cnn.4", "fc": "linear.0"}
+"""Names within a NatureCNN of Stable-Baselines3's, by ours."""
 
 _ENV_ID = re.compile(r"^[ -]*\benv(?::|\n *-) *['\"]?([\w./:-]+)", re.MULTILINE)
 
@@ -198,7 +200,7 @@ def _cnn_modules(archive: SB3Archive, extractor: str, hidden: list[str]) -> dict
                 "actor and critic with convolutions of their own are not supported; give a "
                 "teacher trained with share_features_extractor=True"
             )
-    return {ours: f"{extractor}.{theirs}" for ours, theirs in _CNN_LAYERS.items()}
+    return {ours: f"{extractor}.{theirs}" for ours, theirs in CNN_LAYERS.items()}
 
 
 def _renamed(archive: SB3Archive, modules: dict[str, str]) -> State:
@@ -219,9 +221,9 @@ def _network(archive: SB3Archive, tensors: State) -> NatureCNNSpec | MLPSpec:
         return NatureCNNSpec(hidden=len(tensors["fc.weight"]))
     given = archive.class_name("policy_kwargs", "activation_fn")
     default = "Tanh" if "value.weight" in tensors else "ReLU"
-    if (name := given or default) not in _ACTIVATIONS:
+    if (name := given or default) not in ACTIVATIONS:
         raise archive.refusal(
-            f"activation {name} is not supported; supported are {', '.join(_ACTIVATIONS)}"
+            f"activation {name} is not supported; supported are {', '.join(ACTIVATIONS)}"
         )
     hidden = widths(tensors, "layers")
     if not hidden:
@@ -232,7 +234,7 @@ def _network(archive: SB3Archive, tensors: State) -> NatureCNNSpec | MLPSpec:
     )
     return MLPSpec(
         hidden=hidden,
-        activation=_ACTIVATIONS[name],
+        activation=ACTIVATIONS[name],
         value_hidden=widths(tensors, "value_layers") if separate else None,
     )
 

@@ -22,14 +22,16 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.spaces import Box, Discrete
-from torch import nn
 
 from common.errors import MismatchError
 from common.networks.mlp import MLPSpec
-from common.policies.policy import Policy, policy_from_state
+from common.policies.policy import Policy
 from common.policies.spec import PolicySpec
 from common.storage import Location, Named, locate
 from common.teachers.rllib_checkpoint import STATE_FILE
+from learners.export.check import Arrays, Run
+from learners.export.local_copy import local_copy
+from learners.export.observation_scale import with_scale
 from learners.rl_module_copy import policy_to_rl_module
 from learners.rllib_quiet import quiet_rllib
 
@@ -54,12 +56,36 @@ def export_rl_module(policy: Policy, path: Named) -> None:
             f"as onnx"
         )
     module = _rl_module(policy.spec)
-    policy_to_rl_module(_with_scale_inside(policy), module)
+    policy_to_rl_module(with_scale(policy, 1.0), module)
     if policy.spec.dist == "q_values":
         module.make_target_networks()  # so that learning does not start from a random target
     with tempfile.TemporaryDirectory() as folder:
         module.save_to_path(folder)
         _publish(Path(folder), locate(path))
+
+
+def run_rl_module(location: Location, policy: Policy) -> Run:
+    """Return a checkpoint that `export_rl_module` wrote in RLlib's torch module."""
+    from ray.rllib.core.rl_module.rl_module import RLModule
+
+    with local_copy(location) as folder, quiet_rllib():
+        module: Any = RLModule.from_checkpoint(str(folder.absolute()))
+    spec = policy.spec
+
+    def run(given: Arrays) -> Arrays:
+        # torch.tensor copies: batches may be read-only, which torch.from_numpy warns about.
+        batch = {"obs": torch.tensor(given["observation"])}
+        with torch.inference_mode():
+            if spec.dist == "q_values":
+                said = module.compute_q_values(batch)["qf_preds"]
+            else:
+                said = module.forward_inference(batch)["action_dist_inputs"]
+            outputs = {"dist_inputs": said, "action": said.argmax(-1)}
+            if spec.has_value:
+                outputs["value"] = module.compute_values(batch)
+        return {name: output.numpy() for name, output in outputs.items()}
+
+    return run
 
 
 def _obstacle(spec: PolicySpec) -> str | None:
@@ -115,20 +141,6 @@ def _rl_module(spec: PolicySpec) -> Any:
     made.inference_only = not (is_q or spec.has_value)
     with quiet_rllib():
         return made.build()
-
-
-def _with_scale_inside(policy: Policy) -> Policy:
-    """Return a copy in float32 on the CPU that takes observations as they are."""
-    observation = policy.spec.observation
-    spec = policy.spec.model_copy(
-        update={"observation": observation.model_copy(update={"scale": 1.0})}
-    )
-    copy = policy_from_state(spec, policy.network.state_dict(), source=policy.spec.name)
-    with torch.no_grad():
-        for layer in copy.network.first_layers():
-            assert isinstance(layer, nn.Linear)
-            layer.weight *= observation.scale
-    return copy
 
 
 def _publish(saved: Path, folder: Location) -> None:

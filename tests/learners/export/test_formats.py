@@ -1,23 +1,76 @@
-"""What every export format keeps to: what it writes is a teacher like the policy."""
+"""What every export format keeps to, in every precision that it has.
+
+Each file is run in its own runtime against the student that it was made from (a zip for
+Stable-Baselines3 is read back; `test_sb3_export` lets SB3 itself load it), and read as a teacher.
+"""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from common.errors import MismatchError
 from common.policies.inference import InferencePolicy
 from common.storage import locate
 from common.teachers import load_teacher
-from learners.export import EXPORT_FORMATS
-from tests.cartpole import cartpole_teacher
+from learners.export import EXPORT_FORMATS, Precision, compare, latency_ms
+from learners.export.check import MIN_AGREEMENT
+from tests.students import STUDENTS
+
+CASES = [
+    (name, precision, student)
+    for name, chosen in EXPORT_FORMATS.items()
+    for precision in chosen.precisions
+    for student in STUDENTS
+]
+REFUSED = {("rlmodule", "pong"): "its network is nature_cnn"}
+"""What a format has no place for."""
 
 
-@pytest.mark.parametrize("name", EXPORT_FORMATS)
-def test_what_is_written_says_what_the_policy_says(name: str, tmp_path: Path) -> None:
-    policy, written = cartpole_teacher(), tmp_path / f"student.{name}"
-    EXPORT_FORMATS[name].write(policy, locate(written))
-    assert written.is_dir() == EXPORT_FORMATS[name].is_folder
-    observations = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
-    said = InferencePolicy(load_teacher(written))(observations).dist_inputs
-    wanted = InferencePolicy(policy)(observations).dist_inputs
-    np.testing.assert_allclose(said, wanted, rtol=0, atol=1e-5)
+@pytest.mark.parametrize(("name", "precision", "student"), CASES)
+def test_a_file_acts_as_its_student_in_its_own_runtime_and_as_a_teacher(
+    name: str, precision: Precision, student: str, tmp_path: Path
+) -> None:
+    policy, calibration, observations = STUDENTS[student]()
+    chosen, place = EXPORT_FORMATS[name], locate(tmp_path / f"file{EXPORT_FORMATS[name].suffix}")
+    if reason := REFUSED.get((name, student)):
+        with pytest.raises(MismatchError, match=reason):
+            chosen.write(policy, place, precision, calibration)
+        assert not place.exists()
+        return
+    chosen.write(policy, place, precision, calibration)
+    assert place.is_dir() == chosen.is_folder
+    run = chosen.run(place, policy)
+    check = compare(run, policy, observations)
+    # The bundled policy of Pong often finds two buttons equally good.
+    enough = 0.96 if (precision, student) == ("int8", "pong") else MIN_AGREEMENT[precision]
+    assert check.greedy_agreement >= enough, str(check)
+    # Rounding to int8 and float16 shows, and nothing else rounds.
+    assert (check.max_abs_difference < 1e-4) == (precision == "float32")
+    assert 0 < latency_ms(run, policy) < 1_000
+
+    back = load_teacher(tmp_path / place.name, trust=True)
+    assert (back.spec.num_actions, back.spec.dist) == (policy.spec.num_actions, policy.spec.dist)
+    said, wanted = (InferencePolicy(each)(observations).dist_inputs for each in (back, policy))
+    assert (said.argmax(-1) == wanted.argmax(-1)).mean() >= enough
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_students_act_differently_in_different_states(student: str) -> None:
+    policy, _, observations = STUDENTS[student]()
+    greedy = InferencePolicy(policy)(observations).dist_inputs.argmax(-1)
+    shares = np.bincount(greedy, minlength=policy.spec.num_actions) / len(greedy)
+    assert np.sort(shares)[-2] > 0.1  # so that an agreement of 98 % says something
+
+
+def test_a_file_that_acts_otherwise_does_not_suffice(tmp_path: Path) -> None:
+    policy, _, observations = STUDENTS["cartpole"]()
+
+    def opposite(given):
+        wanted = EXPORT_FORMATS["onnx"].run(locate(tmp_path / "a.onnx"), policy)(given)
+        return wanted | {"action": 1 - wanted["action"]}
+
+    EXPORT_FORMATS["onnx"].write(policy, locate(tmp_path / "a.onnx"), "float32", None)
+    check = compare(opposite, policy, observations[:100])
+    assert check.greedy_agreement == 0.0
+    assert not check.suffices("int8")
