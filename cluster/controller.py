@@ -17,32 +17,25 @@ from typing import Any
 from cluster.board import Wanted
 from cluster.control import Control
 from cluster.delivery import Delivery
-from cluster.evaluation import judge_student
-from cluster.games import write_games
 from cluster.groundwork import Groundwork, lay_groundwork
 from cluster.health import HealthWatch
 from cluster.interrupt import deferred_interrupt
 from cluster.monitor import Monitor
 from cluster.prepare import Preparation
 from cluster.progress import Reporter, describe
-from cluster.report.disagreements import keep_disagreements
 from cluster.report.versions import note_start
-from cluster.run_directory import RunDirectory, write_json
+from cluster.run_directory import RunDirectory
 from cluster.run_log import STOPS, RunLog
 from cluster.scaling import fewest_env_runners
-from cluster.scoring import Verdict
 from cluster.session import Backend, Session, Snapshot
 from cluster.spool import Spool
-from cluster.task_scores import TaskScores
+from cluster.student_delivery import StudentDelivery, share_reached
 from cluster.teach_directory import TeachDirectory
 from cluster.teacher_refresh import TeacherRefresh
 from cluster.teaching import train_teacher_for
 from cluster.telemetry import Metrics
 from common.errors import RunFailedError
 from common.policies.policy import Policy, save_policy
-from common.policies.tasks import policy_of_task
-from common.storage import Location
-from learners.export import ExportCheck, export_onnx, verify_onnx
 from learners.teach_checkpoint import newest_training
 
 
@@ -126,8 +119,11 @@ class Controller:
             self._control.report(phase="stopped")
             return Outcome(finished=False, evaluation=None)
         self._control.report(phase="evaluating")
-        evaluation = self._deliver(teacher, student, groundwork)
-        self._control.report(phase="finished", detail=_share_of(evaluation))
+        ending = StudentDelivery(self._directory, self._backend, self._delivery, self._reporter)
+        evaluation = ending.deliver(
+            groundwork.resolved(self._preparation), teacher, student, groundwork
+        )
+        self._control.report(phase="finished", detail=share_reached(evaluation))
         return Outcome(finished=True, evaluation=evaluation)
 
     def _teach(self) -> Policy:
@@ -250,98 +246,3 @@ class Controller:
             return False
         self._reporter.say(f"stop.share_of_teacher = {stop.share_of_teacher:g} is reached")
         return True
-
-    def _deliver(
-        self,
-        teacher: Policy,
-        student: Policy,
-        groundwork: Groundwork,
-    ) -> dict[str, Any]:
-        resolved, config = groundwork.resolved(self._preparation), self._config.evaluation
-        if config.play is not False:
-            self._reporter.say(f"student plays {config.num_episodes} episodes")
-        scores = judge_student(
-            resolved,
-            self._backend,
-            teacher,
-            student,
-            random_result=groundwork.random,
-            teacher_result=groundwork.teacher,
-            baselines=[(part.random, part.teacher) for part in groundwork.parts],
-        )
-        evaluation = scores.as_json()
-        if self._refresh is not None:
-            evaluation["teacher_version"] = teacher.spec.teacher_version
-        exported: dict[Location, ExportCheck] = {}
-        with self._delivery.attempt():
-            exported = self._export(student, scores, evaluation)
-        with self._delivery.attempt():
-            write_json(self._directory.evaluation, evaluation)
-        with self._delivery.attempt():
-            keep_disagreements(self._directory, resolved, scores, teacher, student)
-        if config.play is not False and config.video:
-            self._reporter.say("a game of teacher and student is filmed")
-            with self._delivery.attempt():
-                write_games(self._directory, resolved, teacher, student, say=self._reporter.say)
-        self._reporter.show(scores.table())
-        self._delivery.finish(self._reporter.say)
-        for path, check in exported.items():
-            self._require_agreement(path, check)
-        self._require(scores)
-        return evaluation
-
-    def _export(
-        self, student: Policy, scores: Verdict, evaluation: dict[str, Any]
-    ) -> dict[Location, ExportCheck]:
-        """Write the student as ONNX, of several tasks a file a task."""
-        if not isinstance(scores, TaskScores):
-            path = self._directory.onnx
-            return {path: self._export_to(path, student, scores, evaluation)}
-        exported = {}
-        for own in scores.tasks:
-            path, policy = self._directory.of_task(own.task).onnx, policy_of_task(student, own.task)
-            exported[path] = self._export_to(path, policy, own, evaluation["tasks"][own.task])
-        return exported
-
-    def _export_to(
-        self, path: Location, student: Policy, scores: Verdict, evaluation: dict[str, Any]
-    ) -> ExportCheck:
-        """Write a file, run it, and add what it is like to the evaluation."""
-        export_onnx(student, path)
-        check = verify_onnx(path, student, scores.observations)
-        evaluation["onnx"] = {
-            "bytes": path.num_bytes(),
-            "greedy_agreement": check.greedy_agreement,
-            "action_error": check.action_error,
-            "observations": check.observations,
-            "max_abs_difference": check.max_abs_difference,
-        }
-        return check
-
-    def _require_agreement(self, path: Location, check: ExportCheck) -> None:
-        self._reporter.say(f"{path.name}, against the student: {check}")
-        if not check.suffices():
-            raise RunFailedError(f"{path}: not like the student, it {check}")
-
-    def _require(self, scores: Verdict) -> None:
-        required, share = self._config.evaluation.required_share, scores.share
-        if required is not None and (share is None or share.share < required):
-            reached = "no defined share" if share is None else f"{100 * share.share:.1f} %"
-            raise RunFailedError(
-                f"the student reaches {reached} of its teacher, below "
-                f"evaluation.required_share = {100 * required:g} %"
-            )
-
-
-def _share_of(evaluation: dict[str, Any]) -> str:
-    """Say what a finished run came to."""
-    return "; ".join(_share_in(task, scores) for task, scores in evaluation["tasks"].items())
-
-
-def _share_in(task: str, scores: dict[str, Any]) -> str:
-    if "student" not in scores:
-        agreement = scores["greedy_agreement"]
-        return f"{task}: {100 * agreement:.1f} % of its teacher's greedy actions, held out"
-    share = scores["share_of_teacher"]
-    reached = "" if share is None else f", {100 * share:.1f} % of its teacher"
-    return f"{task}: the student plays {scores['student']['mean_return']:.2f}{reached}"
