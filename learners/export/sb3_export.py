@@ -62,7 +62,9 @@ class _Algorithm(NamedTuple):
     cnn: str
     data: dict[str, Any]
     """Settings that are not the class's defaults, or that a reader looks for."""
-    optimizer: dict[str, float]
+    learning_rate: float
+    epsilon: float
+    """Of its Adam."""
 
 
 _PPO = _Algorithm(
@@ -70,9 +72,10 @@ _PPO = _Algorithm(
     "ActorCriticPolicy",
     "ActorCriticCnnPolicy",
     {"clip_range": 0.2},
-    {"lr": 3e-4, "eps": 1e-5},
+    3e-4,
+    1e-5,
 )
-_DQN = _Algorithm("stable_baselines3.dqn.policies", "DQNPolicy", "CnnPolicy", {}, {"lr": 1e-4})
+_DQN = _Algorithm("stable_baselines3.dqn.policies", "DQNPolicy", "CnnPolicy", {}, 1e-4, 1e-8)
 
 
 def export_sb3(policy: Policy, path: Named) -> None:
@@ -216,7 +219,7 @@ def _base64(content: bytes) -> str:
 def _zip(algorithm: _Algorithm, data: dict[str, Any], state: State) -> bytes:
     trained = [name for name in state if not name.startswith(("q_net_target.", "pi_", "vf_"))]
     parameters = [nn.Parameter(torch.zeros(1)) for _ in trained]
-    optimizer = torch.optim.Adam(parameters, **algorithm.optimizer)
+    optimizer = torch.optim.Adam(parameters, lr=algorithm.learning_rate, eps=algorithm.epsilon)
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("data", json.dumps(data, indent=4))
