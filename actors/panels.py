@@ -25,8 +25,8 @@ TITLE_ROW, TEXT_ROW, BAR_ROW = 36, 32, 28
 
 BACKGROUND, TRACK, IDLE = "#14171c", "#262b33", "#6b7480"
 TEXT, FAINT = "#f2f4f7", "#aeb6c2"
-ACCENTS = ("#5aa9f8", "#f5a742")
-"""Of the left panel and of the right one."""
+ACCENTS = ("#f5a742", "#5aa9f8")
+"""Of the left panel and of the right one: a teacher and its student as reports colour them."""
 
 
 class Moment(NamedTuple):
