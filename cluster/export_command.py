@@ -17,13 +17,14 @@ def export(
     source: Annotated[
         str, typer.Argument(help="A run directory or a policy file.", show_default=False)
     ],
-    format: Annotated[str, typer.Option(help="onnx or rlmodule")] = "onnx",
+    format: Annotated[str, typer.Option(help="onnx, rlmodule or c")] = "onnx",
     out: Annotated[
         str | None, typer.Option(help="The file or folder to write; by default beside the policy.")
     ] = None,
     task: Task = None,
 ) -> None:
     """Write a policy in a format that other runtimes read."""
+    from cluster.played_observations import played_observations
     from common.policies.tasks import policy_of_task
     from common.teachers import load_teacher
     from learners.export import EXPORT_FORMATS
@@ -45,6 +46,9 @@ def export(
     target = locate(out) if out is not None else target
     chosen = EXPORT_FORMATS[format]
     check_writable(target, is_folder=chosen.is_folder)
-    chosen.write(policy, target)
+    seen = played_observations(policy, locate(source), task) if chosen.calibrates else None
+    said = chosen.write(policy, target, seen)
     files = [target / name for name in target.names()] if chosen.is_folder else [target]
     print(f"{target}: {sum(file.num_bytes() for file in files):,} bytes")
+    if said:
+        print(said)

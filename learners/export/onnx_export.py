@@ -161,7 +161,7 @@ def verify_onnx(path: Named, policy: Policy, observations: NDArray[Any]) -> Expo
             of the policy.
         MismatchError: `observations` do not fit the policy's spec.
     """
-    _check_observations(observations, policy.spec)
+    check_observations(observations, policy.spec)
     location = locate(path)
     session = _load_session(location)
     _check_interface(session, location, policy)
@@ -234,7 +234,12 @@ def _drop_trace(model: onnx.ModelProto) -> None:
             item.ClearField("doc_string")
 
 
-def _check_observations(observations: NDArray[Any], spec: PolicySpec) -> None:
+def check_observations(observations: NDArray[Any], spec: PolicySpec) -> None:
+    """Refuse observations [M, *shape] that a policy does not take.
+
+    Raises:
+        MismatchError: they are of another type or shape, or there are none.
+    """
     wanted = spec.observation
     given = (str(observations.dtype), observations.shape[1:])
     if given != (wanted.dtype, wanted.shape) or len(observations) == 0:

@@ -57,7 +57,7 @@ def session_of(path: Path) -> onnxruntime.InferenceSession:
 def exported(request, tmp_path_factory) -> tuple[Policy, Path]:
     policy = policy_of(request.param)
     path = tmp_path_factory.mktemp("export") / "student.onnx"
-    EXPORT_FORMATS["onnx"].write(policy, path)
+    EXPORT_FORMATS["onnx"].write(policy, path, None)
     return policy, path
 
 

@@ -1,0 +1,232 @@
+"""C programs, compiled and run."""
+
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from common.errors import MismatchError, RunFailedError, StorageError
+from common.policies.policy import Policy, new_policy
+from common.policies.spec import PolicySpec
+from common.storage import locate
+from learners.export.c_export import CExport, export_c, verify_c, write_c
+from learners.export.integer.c_compiler import FLAGS, compiled, find_compiler
+from learners.export.integer.quantisation import LARGEST_SUM
+from tests.cartpole import cartpole_teacher
+from tests.learners.export.programs import (
+    SPECS,
+    extremes_for,
+    needs_compiler,
+    needs_cxx,
+    observations_for,
+    policy_of,
+)
+
+
+class Exported(NamedTuple):
+    policy: Policy
+    path: Path
+    export: CExport
+
+
+@pytest.fixture(scope="module", params=list(SPECS))
+def exported(request, tmp_path_factory) -> Exported:
+    policy, path = policy_of(request.param), tmp_path_factory.mktemp("export") / "student.c"
+    return Exported(policy, path, export_c(policy, path, calibration=observations_for(policy, 400)))
+
+
+def assert_same(program, export: CExport, observations: npt.NDArray[np.generic]) -> None:
+    said, wanted = program(observations), export.network(observations)
+    np.testing.assert_array_equal(said.actions, wanted.actions)
+    np.testing.assert_array_equal(said.scores, wanted.scores)
+    assert np.isfinite(said.scores).all()
+
+
+@needs_compiler
+def test_the_program_acts_as_the_policy_does(exported):
+    policy, path, export = exported
+    observations = observations_for(policy, 500, seed=1)
+    observations.flags.writeable = False
+    check = verify_c(path, export, policy, observations)
+    assert check.observations == 500
+    assert check.likeness.good, check.likeness
+    assert 0 < check.latency_ms < 10
+    assert (check.likeness.greedy_agreement is None) == (policy.spec.action_box is not None)
+
+
+@needs_compiler
+def test_it_computes_what_its_reference_does_whatever_comes_and_nothing_overflows(exported):
+    policy, path, export = exported
+    flags = [*FLAGS, "-fsanitize=undefined,address", "-fno-sanitize-recover=all"]
+    tried = np.concatenate([extremes_for(policy), observations_for(policy, 200, seed=2)])
+    with compiled(path.read_text(), find_compiler(), flags) as program:
+        assert_same(program, export, tried)
+
+
+@needs_cxx
+def test_it_is_cxx_too(exported):
+    policy, path, export = exported
+    flags = ["-x", "c++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+    with compiled(path.read_text(), "c++", flags) as program:
+        assert_same(program, export, observations_for(policy, 20, seed=3))
+
+
+def test_the_file_has_no_heap_and_tells_the_memory_that_it_takes(exported):
+    _, path, export = exported
+    text = path.read_text()
+    assert "malloc" not in text
+    assert "math.h" not in text
+    assert f"{export.source.ram_bytes:,} bytes of static buffers" in text
+    layers = [*export.network.layers, export.network.head]
+    weights = sum(layer.weights.size for layer in layers)
+    tables = sum(9 * len(layer.weights) for layer in layers)
+    assert weights + tables <= export.source.constant_bytes < weights + tables + 4_000
+
+
+CALLER = """
+#include <stdio.h>
+#include "student.c"
+int main(void)
+{
+    float observation[STILLHOUSE_OBSERVATION_SIZE] = {0.01f, 0.0f, 0.02f, 0.0f};
+    printf("%d", stillhouse_act(observation, NULL));
+    return 0;
+}
+"""
+
+
+@needs_compiler
+def test_another_program_includes_it(tmp_path):
+    policy = cartpole_teacher()
+    export_c(policy, tmp_path / "student.c", calibration=observations_for(policy, 50))
+    (tmp_path / "caller.c").write_text(CALLER)
+    program = tmp_path / "caller"
+    subprocess.run([find_compiler(), *FLAGS, tmp_path / "caller.c", "-o", program], check=True)
+    assert subprocess.run([program], capture_output=True, check=True).stdout == b"1"
+
+
+@needs_compiler
+def test_small_states_are_told_apart(tmp_path):
+    policy, rng = cartpole_teacher("q_values"), np.random.default_rng(0)
+    seen = (rng.normal(size=(1000, 4)) * [1.0, 1.0, 0.05, 0.5]).astype(np.float32)
+    export = export_c(policy, tmp_path / "student.c", calibration=seen)
+    for size in (1.0, 0.1, 0.02):
+        check = verify_c(tmp_path / "student.c", export, policy, seen * np.float32(size))
+        assert check.likeness.greedy_agreement >= 0.99
+
+
+@needs_compiler
+def test_q_values_that_differ_by_hundredths_of_50_are_told_apart(tmp_path):
+    policy = policy_of("elu, some entries")
+    observations = observations_for(policy, 400)
+    with torch.no_grad():
+        policy.network.head.weight.mul_(0.01).add_(2.0)
+        policy.network.head.bias.add_(50.0)
+    export = export_c(policy, tmp_path / "student.c", calibration=observations)
+    check = verify_c(tmp_path / "student.c", export, policy, observations)
+    assert check.likeness.greedy_agreement >= 0.99
+
+
+@needs_compiler
+def test_the_worst_sums_fit_into_32_bits(tmp_path):
+    spec = {
+        "name": "wide",
+        "network": {"name": "mlp", "hidden": (3_000, 8)},
+        "observation": {"shape": (2,), "dtype": "float32"},
+        "num_actions": 2,
+    }
+    policy = new_policy(PolicySpec.model_validate(spec), seed=0)
+    with torch.no_grad():
+        for parameter in policy.network.parameters():
+            parameter.fill_(1.0)
+    observations = np.ones((2, 2), np.float32) * [[0.9], [1.0]]
+    observations = observations.astype(np.float32)
+    export = export_c(policy, tmp_path / "student.c", calibration=observations)
+    second = export.network.layers[1]
+    worst = np.abs(second.weights.astype(np.int64)).sum(1) * export.network.layers[0].limit
+    assert 0.99 * LARGEST_SUM < (worst + np.abs(second.biases.astype(np.int64))).max() < 2**31
+    flags = [*FLAGS, "-fsanitize=undefined", "-fno-sanitize-recover=all"]
+    with compiled((tmp_path / "student.c").read_text(), find_compiler(), flags) as program:
+        assert_same(program, export, np.full((1, 2), 1e30, np.float32))
+
+
+@needs_compiler
+def test_a_program_that_computes_something_else_is_refused(tmp_path):
+    policy, path = policy_of("vectors"), tmp_path / "student.c"
+    observations = observations_for(policy, 200)
+    export = export_c(policy, path, calibration=observations)
+    text = path.read_text()
+    path.write_text(text.replace("sum < 0 ? -bounded : bounded", "bounded"))
+    with pytest.raises(RunFailedError, match="something else than its reference"):
+        verify_c(path, export, policy, observations)
+    path.write_text(text.replace("int32_t sum", "int sun"))
+    with pytest.raises(RunFailedError, match="cannot compile the program"):
+        verify_c(path, export, policy, observations)
+
+
+@needs_compiler
+def test_another_policys_program_is_not_like_this_one(tmp_path):
+    policy, other = policy_of("vectors"), policy_of("vectors", seed=1)
+    observations = observations_for(policy, 300)
+    export = export_c(other, tmp_path / "student.c", calibration=observations)
+    check = verify_c(tmp_path / "student.c", export, policy, observations)
+    assert check.likeness.greedy_agreement < 0.9
+    assert not check.likeness.good
+
+
+def test_without_a_compiler_the_reference_is_compared_and_it_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", "no-such-compiler")
+    policy = policy_of("vectors")
+    said = write_c(policy, locate(tmp_path / "student.c"), observations_for(policy, 300))
+    assert "no C compiler here" in said
+    assert "greedy action in" in said
+
+
+UNSUPPORTED = {
+    "programs are of mlp and nature_cnn": {"network": {"name": "lstm"}},
+    "its network is impala_cnn": {
+        "network": {"name": "impala_cnn", "channels": (2,)},
+        "observation": {"shape": (2, 16, 14), "dtype": "uint8"},
+    },
+    "programs take bytes": {
+        "network": {"name": "nature_cnn", "channels": (2,), "kernels": (3,), "strides": (2,)},
+        "observation": {"shape": (2, 16, 14), "dtype": "float32"},
+    },
+    "gsde": {
+        "network": {"name": "mlp", "gsde": {}},
+        "action_box": {"low": (-1.0,), "high": (1.0,)},
+        "num_actions": None,
+        "dist": "gaussian",
+    },
+}
+
+
+@pytest.mark.parametrize("reason", UNSUPPORTED)
+def test_what_no_program_can_be_of_is_refused(reason, tmp_path):
+    plain = {"observation": {"shape": (4,), "dtype": "float32"}, "num_actions": 3}
+    spec = {"name": "other"} | plain | UNSUPPORTED[reason]
+    policy = new_policy(PolicySpec.model_validate(spec), seed=0)
+    with pytest.raises(MismatchError, match=f"{reason}.*export it as onnx"):
+        export_c(policy, tmp_path / "student.c", calibration=np.zeros((2, 4), np.float32))
+    assert not list(tmp_path.iterdir())
+
+
+def test_observations_that_do_not_fit_are_refused(tmp_path):
+    policy = policy_of("vectors")
+    for wrong in (np.zeros((0, 4), np.float32), np.zeros((2, 5), np.float32), np.zeros((2, 4))):
+        with pytest.raises(MismatchError, match=r"takes float32 \('M', 4\)"):
+            export_c(policy, tmp_path / "student.c", calibration=wrong)
+
+
+def test_a_failed_export_leaves_the_former_file_whole(tmp_path):
+    path = tmp_path / "student.c"
+    path.write_bytes(b"former")
+    (tmp_path / "student.c.partial").symlink_to("/dev/full")
+    policy = policy_of("vectors")
+    with pytest.raises(StorageError, match="No space left on device"):
+        export_c(policy, path, calibration=observations_for(policy, 10))
+    assert path.read_bytes() == b"former"
