@@ -46,7 +46,7 @@ def test_export_writes_a_c_program_and_says_what_it_is_like(
     size = (tmp_path / "student.c").stat().st_size
     first, memory, likeness, speed = result.stdout.splitlines()
     assert first == f"student.c: {size:,} bytes"
-    assert memory == "66 bytes of constants, 12 bytes of RAM, activations of 16 bits"
+    assert "bytes of constants, 12 bytes of RAM; weights of " in memory
     assert "greedy action in " in likeness
     assert "of 2,000 real observations" in likeness
     assert "ms a decision on one thread here" in speed

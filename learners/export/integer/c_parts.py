@@ -4,7 +4,7 @@ Names begin with `sh_`, because the file is there to be included in others' prog
 """
 
 HEAD = """\
-/* $name, by Stillhouse: weights of 8 bits, activations of $bits bits.
+/* $name, by Stillhouse: weights of $weight_bits bits, activations of $bits bits.
 
    $use
    An observation is $shape numbers, the last of these sizes running fastest.$meanings
@@ -32,6 +32,7 @@ extern "C" {
 
 typedef $observation stillhouse_value; /* of an observation */
 typedef $value sh_value; /* of an activation */
+typedef $weight sh_weight;
 
 int stillhouse_act(const stillhouse_value *observation, float *scores);
 """
@@ -47,7 +48,7 @@ stillhouse_act(observation, action) writes the action, each entry within its bou
 
 LAYER = """\
 typedef struct {
-    const int8_t *weights; /* [outputs][inputs] */
+    const sh_weight *weights; /* [outputs][inputs] */
     const int32_t *biases;
     const int32_t *multipliers; /* of a sum, times 2^-shift */
     const uint8_t *shifts;
@@ -61,7 +62,7 @@ SUM = """\
 static int32_t sh_sum_$kind(const sh_layer *layer, size_t output, const $type *values,
                              size_t inputs)
 {
-    const int8_t *weights = layer->weights + output * inputs;
+    const sh_weight *weights = layer->weights + output * inputs;
     int32_t sum = layer->biases[output];
     size_t i;
     for (i = 0; i < inputs; i++) {

@@ -94,6 +94,7 @@ def c_source(network: IntegerNetwork, spec: PolicySpec) -> CSource:
         name=_plain(spec.name),
         shape=" x ".join(map(str, network.shape)),
         meanings=_meanings(spec),
+        weight_bits=network.weight_bits,
         bits=network.bits,
         use=c_parts.CHOOSES if network.box is None else c_parts.STEERS,
         ram_bytes=f"{ram_bytes:,}",
@@ -102,6 +103,7 @@ def c_source(network: IntegerNetwork, spec: PolicySpec) -> CSource:
         outputs=len(network.head.weights),
         observation="uint8_t" if network.entry is None else "float",
         value=value,
+        weight=_TYPES[network.head.weights.dtype.name],
     )
     parts = [head, *buffers, "", *writer.parts, c_parts.MAIN, c_parts.END]
     return CSource(text="\n".join(parts), constant_bytes=writer.constant_bytes, ram_bytes=ram_bytes)

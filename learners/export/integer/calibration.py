@@ -11,10 +11,13 @@ from torch.nn import functional as F
 
 from common.networks.mlp import ACTIVATIONS
 from learners.export.integer.float_layers import FloatLayer, FloatNetwork
+from learners.export.integer.rounding import Moments
 
 Array = npt.NDArray[np.float64]
 
 _BATCH = 256
+_MOST_INPUTS = 4_096
+"""Of a layer, whose covariance is known: 130 MB."""
 _MOST_ROWS = 8_192
 """Of a batch, for means and covariances: a convolution has a row for every place of its kernel."""
 
@@ -29,22 +32,22 @@ class Calibration:
     """[I] largest one."""
     before: tuple[float, ...]
     """Largest absolute value of each layer before its activation, the head's last."""
-    after: tuple[Array, ...]
-    """[O] largest absolute value of each layer's outputs behind the activation, of a convolution
-    by channel; without the head's."""
-    means: tuple[Array, ...]
-    """[I] of what each layer multiplies, the head last; of a convolution, under its kernel."""
-    covariances: tuple[Array, ...]
-    """[I, I] of the same."""
+    after: tuple[float, ...]
+    """The same behind the activation, without the head's."""
+    inputs: tuple[Moments, ...]
+    """Of what each layer multiplies, the head last; of a convolution, under its kernel."""
 
 
-class _Moments:
+class _Sums:
     """Running sums of rows [., I]."""
 
     def __init__(self, size: int) -> None:
         self._count = 0
         self._sum = torch.zeros(size, dtype=torch.float64)
-        self._products = torch.zeros(size, size, dtype=torch.float64)
+        self._squares = torch.zeros(size, dtype=torch.float64)
+        self._products: torch.Tensor | None = None
+        if size <= _MOST_INPUTS:
+            self._products = torch.zeros(size, size, dtype=torch.float64)
         self._first: torch.Tensor | None = None
 
     def add(self, rows: torch.Tensor) -> None:
@@ -55,14 +58,19 @@ class _Moments:
         rows = rows - self._first
         self._count += len(rows)
         self._sum += rows.sum(0)
-        self._products += rows.T @ rows
+        self._squares += rows.square().sum(0)
+        if self._products is not None:
+            self._products += rows.T @ rows
 
-    def found(self) -> tuple[Array, Array]:
-        """Return mean and covariance."""
+    def found(self) -> Moments:
+        """Return what all rows are like."""
         assert self._first is not None
         mean = self._sum / self._count
-        covariance = self._products / self._count - torch.outer(mean, mean)
-        return (self._first.double() + mean).numpy(), covariance.numpy()
+        variances = (self._squares / self._count - mean.square()).clamp(min=0.0)
+        covariance = None
+        if self._products is not None:
+            covariance = (self._products / self._count - torch.outer(mean, mean)).numpy()
+        return Moments((self._first.double() + mean).numpy(), variances.numpy(), covariance)
 
 
 def calibrate(network: FloatNetwork, observations: npt.NDArray[Any]) -> Calibration:
@@ -74,9 +82,8 @@ def calibrate(network: FloatNetwork, observations: npt.NDArray[Any]) -> Calibrat
             numbers; the others count for nothing.
     """
     activation, layers = ACTIVATIONS[network.activation](), [*network.layers, network.head]
-    before = np.zeros(len(layers))
-    after = [torch.zeros(len(layer.weight)) for layer in layers]
-    moments = [_Moments(layer.weight[0].numel()) for layer in layers]
+    before, after = np.zeros(len(layers)), np.zeros(len(layers))
+    sums = [_Sums(layer.weight[0].numel()) for layer in layers]
     lows, highs = [], []
     with torch.inference_mode():
         for x in _batches(network, observations):
@@ -84,21 +91,17 @@ def calibrate(network: FloatNetwork, observations: npt.NDArray[Any]) -> Calibrat
             lows.append(rows.min(0).values)
             highs.append(rows.max(0).values)
             for number, layer in enumerate(layers):
-                moments[number].add(_rows(layer, x))
+                sums[number].add(_rows(layer, x))
                 x = layer(x)
                 before[number] = max(before[number], float(x.abs().max()))
                 x = activation(x)
-                after[number] = torch.maximum(
-                    after[number], x.abs().transpose(0, 1).flatten(1).amax(1)
-                )
-    means, covariances = zip(*(own.found() for own in moments), strict=True)
+                after[number] = max(after[number], float(x.abs().max()))
     return Calibration(
         low=torch.stack(lows).min(0).values.double().numpy(),
         high=torch.stack(highs).max(0).values.double().numpy(),
         before=tuple(before.tolist()),
-        after=tuple(largest.double().numpy() for largest in after[:-1]),
-        means=means,
-        covariances=covariances,
+        after=tuple(after[:-1].tolist()),
+        inputs=tuple(own.found() for own in sums),
     )
 
 

@@ -1,7 +1,7 @@
 """A network in whole numbers, computed in NumPy bit for bit as the C program does.
 
 Jacob et al. 2018 (arXiv:1712.05877), with symmetric scales. A layer adds up products of weights of
-8 bits and activations of 8 or 16 bits in 32 bits, where by its limits nothing can overflow, and
+8 or 12 bits and activations of 8 or 16 in 32 bits, where by its limits nothing can overflow, and
 takes the sum times multiplier / 2^shift to the next layer's scale (section 2.2).
 """
 
@@ -29,7 +29,7 @@ Wide = npt.NDArray[np.int64]
 class IntegerLayer:
     """A linear layer, or a convolution without padding, and what follows on it."""
 
-    weights: npt.NDArray[np.int8]
+    weights: npt.NDArray[np.int8 | np.int16]
     """[O, I] or [O, I, K, K]."""
     biases: npt.NDArray[np.int32]
     """[O]."""
@@ -135,6 +135,8 @@ class IntegerNetwork:
     """None: observations are bytes, as they are."""
     layers: tuple[IntegerLayer, ...]
     head: IntegerLayer
+    weight_bits: int
+    """Of a weight: 8 or 12."""
     bits: int
     """Of an activation: 8 or 16."""
     box: BoxOutput | None

@@ -1,7 +1,7 @@
 """From floats to whole numbers.
 
 A layer computes z = W·h + b. With h = r·q/limit for whole numbers q within ±limit, where r is its
-input's reach, and W·r = t·w for whole numbers w within ±127 (t by output), its sum
+input's reach, and W·r = t·w for whole numbers w of few bits (t by output), its sum
 Σ w·q + b·limit/t is z in units of t/limit, and the next layer wants it in units of its own reach.
 
 The limit is the largest number of its type, or less where a sum could leave 32 bits: the worst
@@ -30,12 +30,20 @@ from learners.export.integer.integer_network import (
     IntegerLayer,
     IntegerNetwork,
 )
-from learners.export.integer.rounding import rounded
+from learners.export.integer.rounding import Moments, rounded
 
-Bits = Literal[8, 16]
 Array = npt.NDArray[np.float64]
 
-HEADROOM: dict[Bits, float] = {8: 1.0, 16: 4.0}
+
+class Widths(NamedTuple):
+    """Bits of a number."""
+
+    weights: Literal[8, 12]
+    """12 lie in 16; with more, sums in 32 bits would leave fewer to activations."""
+    activations: Literal[8, 16]
+
+
+HEADROOM = {8: 1.0, 16: 4.0}
 """How many times the largest number seen still has a place: 16 bits have some to spare."""
 LARGEST_SUM = 2**31 - 1
 
@@ -61,7 +69,7 @@ class _Input(NamedTuple):
 class _Scaled(NamedTuple):
     """A layer whose weights are whole numbers."""
 
-    weights: npt.NDArray[np.int8]
+    weights: npt.NDArray[np.int8 | np.int16]
     units: Array
     """[O] t."""
     biases: Array
@@ -86,7 +94,7 @@ class _Scaled(NamedTuple):
 
 
 def quantise(
-    network: FloatNetwork, calibration: Calibration, spec: PolicySpec, bits: Bits
+    network: FloatNetwork, calibration: Calibration, spec: PolicySpec, widths: Widths
 ) -> IntegerNetwork:
     """Put a network into whole numbers.
 
@@ -94,29 +102,26 @@ def quantise(
         network: the policy's.
         calibration: of its numbers, as `calibrate` found them.
         spec: of the policy.
-        bits: of an activation; 8 where the network fits bytes.
+        widths: of its numbers; activations of 8 bits are for networks that fit bytes.
 
     Raises:
         MismatchError: a layer adds up more bytes than 32 bits can hold.
     """
+    bits = widths.activations
     assert bits == 16 or network.fits_bytes
     room, largest = HEADROOM[bits], _BYTE if bits == 8 else UNIT
     inputs = _inputs(network, calibration, room)
     scaled = [
-        _scaled(layer, own, mean, covariance, largest)
-        for layer, own, mean, covariance in zip(
-            (*network.layers, network.head),
-            inputs,
-            calibration.means,
-            calibration.covariances,
-            strict=True,
+        _scaled(layer, own, seen, widths.weights, largest)
+        for layer, own, seen in zip(
+            (*network.layers, network.head), inputs, calibration.inputs, strict=True
         )
     ]
     if network.takes_bytes:
         scaled[0] = _of_bytes(scaled[0])
     hidden = zip(scaled[:-1], scaled[1:], calibration.before[:-1], inputs[1:], strict=True)
     layers = [
-        _hidden(own, network.activation, before * room, after_it.reach, after.limit)
+        _hidden(own, network.activation, before * room, float(after_it.reach[0]), after.limit)
         for own, after, before, after_it in hidden
     ]
     head, score_scale = _head(scaled[-1], spec, calibration.before[-1] * room)
@@ -127,6 +132,7 @@ def quantise(
         entry=None if network.takes_bytes else _entry(inputs[0], scaled[0].limit),
         layers=tuple(layers),
         head=head,
+        weight_bits=widths.weights,
         bits=bits,
         box=None if box is None else BoxOutput(box.center, box.half_range),
         score_scale=score_scale,
@@ -136,11 +142,7 @@ def quantise(
 def _inputs(network: FloatNetwork, calibration: Calibration, room: float) -> list[_Input]:
     """Return what each layer's input is in units of; the head's last."""
     reaches = [_reach(network.activation, after, room) for after in calibration.after]
-    following = (*network.layers[1:], network.head)
-    hidden = [
-        _Input(np.zeros(1), np.repeat(reach, layer.weight[0].numel() // len(reach)))
-        for reach, layer in zip(reaches, following, strict=True)
-    ]
+    hidden = [_Input(np.zeros(1), np.array([reach])) for reach in reaches]
     if network.takes_bytes:
         return [_Input(np.zeros(1), np.array([float(_BYTE)])), *hidden]
     low, high, most = calibration.low, calibration.high, np.full_like(calibration.low, np.inf)
@@ -153,31 +155,22 @@ def _inputs(network: FloatNetwork, calibration: Calibration, room: float) -> lis
     return [_Input(center, reach), *hidden]
 
 
-def _reach(activation: str, seen: Array, room: float) -> Array:
-    """Return what each output may reach, [O].
-
-    Behind a ReLU each has its own, which the next layer's weights make good for (Nagel et al. 2019,
-    section 4.1).
-    """
+def _reach(activation: str, seen: float, room: float) -> float:
     if activation == "tanh":
-        return np.ones_like(seen)
-    if activation != "relu":
-        seen = np.full_like(seen, seen.max())
-    return np.where(seen > 0, seen * room, seen.max() or 1.0)
+        return 1.0
+    return seen * room if seen > 0 else 1.0
 
 
-def _scaled(
-    layer: FloatLayer, given: _Input, mean: Array, covariance: Array, largest: int
-) -> _Scaled:
+def _scaled(layer: FloatLayer, given: _Input, seen: Moments, bits: int, largest: int) -> _Scaled:
     """Round a layer's weights, and find the largest limit of its input."""
     weight, bias = layer.weight.numpy(), layer.bias.numpy()
     rows = weight.reshape(len(weight), -1)
     bias = bias + (rows * given.center).sum(1)
     whole, units, mean_errors = rounded(
         rows * given.reach,
-        np.abs(bias) / _MOST_BIAS,
-        (mean - given.center) / given.reach,
-        covariance / given.reach / given.reach[:, None],
+        bits,
+        least=np.abs(bias) / _MOST_BIAS,
+        inputs=seen.within(given.center, given.reach),
     )
     biases = (bias - mean_errors) / units
     worst = float((np.abs(whole.astype(np.int64)).sum(1) + np.abs(biases)).max())
@@ -195,13 +188,12 @@ def _of_bytes(scaled: _Scaled) -> _Scaled:
     return scaled._replace(limit=_BYTE)
 
 
-def _hidden(own: _Scaled, activation: str, before: float, reach: Array, limit: int) -> IntegerLayer:
+def _hidden(own: _Scaled, activation: str, before: float, reach: float, limit: int) -> IntegerLayer:
     """Return a hidden layer; `reach` and `limit` are the next one's."""
-    reach = reach[:: len(reach) // len(own.units)]  # of each output
     if activation == "relu":
         return own.layer(own.units / own.limit * limit / reach, limit)
     end = min(before, _CURVE_END) if activation == "tanh" else before
-    return _curved(own, activation, end or 1.0, limit / float(reach[0]), limit)
+    return _curved(own, activation, end or 1.0, limit / reach, limit)
 
 
 def _curved(own: _Scaled, activation: str, end: float, per_one: float, limit: int) -> IntegerLayer:

@@ -1,4 +1,4 @@
-"""Weights rounded to 8 bits so that what a layer adds up stays the same on real observations.
+"""Weights rounded to few bits so that what a layer adds up stays the same on real observations.
 
 A row w of a layer's weights becomes t·v for whole numbers v. Its sum is wrong by e·x, e = t·v − w,
 which over the inputs x of a calibration has the mean e·μ and the variance e·C·e. The mean goes into
@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
-LARGEST = 127
 _STEPS = np.linspace(1.0, 1.5, 26)
 """Tried for t, times the least that will do."""
 _DAMPING = 0.01
@@ -25,10 +24,28 @@ _BLOCK = 64
 """Inputs whose changes reach the others together."""
 
 
+class Moments(NamedTuple):
+    """Of a layer's inputs on real observations."""
+
+    mean: Array
+    """[I] μ."""
+    variances: Array
+    """[I], the diagonal of C."""
+    covariance: Array | None
+    """[I, I] C; None of more inputs than it would have room for."""
+
+    def within(self, center: Array, reach: Array) -> "Moments":
+        """Return those of (x − center) / reach, [I] or [1] each."""
+        covariance = self.covariance
+        if covariance is not None:
+            covariance = covariance / reach / reach[:, None]
+        return Moments((self.mean - center) / reach, self.variances / reach**2, covariance)
+
+
 class Rounded(NamedTuple):
     """A layer's weights in whole numbers."""
 
-    weights: npt.NDArray[np.int8]
+    weights: npt.NDArray[np.int8 | np.int16]
     """[O, I]."""
     units: Array
     """[O] t."""
@@ -36,29 +53,31 @@ class Rounded(NamedTuple):
     """[O] e·μ."""
 
 
-def rounded(weights: Array, least: Array, mean: Array, covariance: Array) -> Rounded:
+def rounded(weights: Array, bits: int, *, least: Array, inputs: Moments) -> Rounded:
     """Round a layer's weights.
 
     Args:
         weights: [O, I].
+        bits: of a weight, up to 16.
         least: [O] that t may not be below.
-        mean: [I] of the inputs.
-        covariance: [I, I] of the inputs.
+        inputs: of the layer.
     """
-    variances = np.diag(covariance)
-    own = _DAMPING * variances.mean() or 1.0
-    damped = covariance + own * np.eye(len(covariance))
-    units = _units(weights, least, np.diag(damped))
+    largest = 2 ** (bits - 1) - 1
+    own = _DAMPING * inputs.variances.mean() or 1.0
+    units = _units(weights, largest, least, inputs.variances + own)
     whole = np.rint(weights / units[:, None])
-    for _ in range(_PASSES):
-        _improve(whole, weights, units, damped)
+    if inputs.covariance is not None:
+        damped = inputs.covariance + own * np.eye(len(inputs.covariance))
+        for _ in range(_PASSES):
+            _improve(whole, weights, units, damped, largest)
     errors = whole * units[:, None] - weights
-    return Rounded(whole.astype(np.int8), units, errors @ mean)
+    kind = np.int8 if bits <= 8 else np.int16
+    return Rounded(whole.astype(kind), units, errors @ inputs.mean)
 
 
-def _units(weights: Array, least: Array, variances: Array) -> Array:
+def _units(weights: Array, largest: int, least: Array, variances: Array) -> Array:
     """Return the best t of each row, with inputs taken for independent."""
-    smallest = np.maximum(np.abs(weights).max(1) / LARGEST, least)
+    smallest = np.maximum(np.abs(weights).max(1) / largest, least)
     smallest = np.where(smallest > 0, smallest, 1.0)
     best, units = np.full(len(weights), np.inf), smallest
     for step in _STEPS:
@@ -69,7 +88,7 @@ def _units(weights: Array, least: Array, variances: Array) -> Array:
     return units
 
 
-def _improve(whole: Array, weights: Array, units: Array, covariance: Array) -> None:
+def _improve(whole: Array, weights: Array, units: Array, covariance: Array, largest: int) -> None:
     """Make every whole number the best beside the others, in place, one after the other."""
     slopes = (whole * units[:, None] - weights) @ covariance  # half the gradient, [O, I]
     for start in range(0, whole.shape[1], _BLOCK):
@@ -78,7 +97,7 @@ def _improve(whole: Array, weights: Array, units: Array, covariance: Array) -> N
         local = slopes[:, block].copy()
         for column in range(local.shape[1]):
             wanted = whole[:, start + column] - local[:, column] / (inner[column, column] * units)
-            found = np.clip(np.rint(wanted), -LARGEST, LARGEST)
+            found = np.clip(np.rint(wanted), -largest, largest)
             change = (found - whole[:, start + column]) * units
             whole[:, start + column] = found
             local += change[:, None] * inner[column]

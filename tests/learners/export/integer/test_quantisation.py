@@ -11,34 +11,45 @@ from common.policies.spec import PolicySpec
 from learners.export.integer.calibration import calibrate
 from learners.export.integer.float_layers import float_network
 from learners.export.integer.integer_network import IntegerNetwork
-from learners.export.integer.quantisation import LARGEST_SUM, quantise
+from learners.export.integer.quantisation import LARGEST_SUM, Widths, quantise
 from tests.learners.export.programs import SPECS, extremes_for, observations_for, policy_of
 
 DISCRETE = [name for name, spec in SPECS.items() if "num_actions" in spec]
 
 
-def quantised(policy: Policy, observations: np.ndarray, bits: int = 16) -> IntegerNetwork:
+SMALL, WIDE = Widths(8, 16), Widths(12, 16)
+
+
+def quantised(policy: Policy, observations: np.ndarray, widths: Widths = SMALL) -> IntegerNetwork:
     floats = float_network(policy)
-    return quantise(floats, calibrate(floats, observations), policy.spec, bits)
+    return quantise(floats, calibrate(floats, observations), policy.spec, widths)
 
 
 @pytest.mark.parametrize(
-    ("kind", "bits"), [*((kind, 16) for kind in DISCRETE), ("frames", 8), ("bytes", 8)]
+    ("kind", "widths", "tolerance"),
+    [
+        *((kind, SMALL, 0.03) for kind in DISCRETE),
+        *((kind, WIDE, 0.002) for kind in DISCRETE),
+        ("frames", Widths(8, 8), 0.03),
+        ("bytes", Widths(8, 8), 0.03),
+    ],
 )
-def test_scores_are_the_policys_less_their_mean(kind: str, bits: int) -> None:
+def test_scores_are_the_policys_less_their_mean(
+    kind: str, widths: Widths, tolerance: float
+) -> None:
     policy = policy_of(kind)
     observations = observations_for(policy, 300)
-    scores = quantised(policy, observations, bits)(observations).scores
+    scores = quantised(policy, observations, widths)(observations).scores
     wanted = InferencePolicy(policy)(observations).dist_inputs
     wanted -= wanted.mean(-1, keepdims=True)
-    error = np.abs(scores - wanted).max() / np.abs(wanted).max()
-    assert error < 0.03
+    assert np.abs(scores - wanted).max() < tolerance * np.abs(wanted).max()
 
 
-def test_no_sum_leaves_32_bits_in_the_worst_case() -> None:
+@pytest.mark.parametrize("widths", [SMALL, WIDE])
+def test_no_sum_leaves_32_bits_in_the_worst_case(widths: Widths) -> None:
     for kind in SPECS:
         policy = policy_of(kind)
-        network = quantised(policy, observations_for(policy, 100))
+        network = quantised(policy, observations_for(policy, 100), widths)
         first = 255 if network.entry is None else network.entry.limit
         limits = [first, *(layer.limit for layer in network.layers)]
         for limit, layer in zip(limits, [*network.layers, network.head], strict=True):
