@@ -64,7 +64,8 @@ class IntegerLayer:
         sizes = np.abs(sums).astype(np.uint64) * multipliers
         sizes = (sizes + (np.uint64(1) << (shifts - np.uint64(1)))) >> shifts
         bounded = np.minimum(sizes, np.uint64(self.limit)).astype(np.int64)
-        return np.where(sums < 0, -bounded, bounded)
+        scaled: Wide = np.where(sums < 0, -bounded, bounded)
+        return scaled
 
     def curved(self, x: Wide) -> Wide:
         """Return the curve's values at numbers of 16 bits."""
@@ -73,7 +74,8 @@ class IntegerLayer:
         index, part = place >> CURVE_BITS, place & ((1 << CURVE_BITS) - 1)
         low = self.curve.astype(np.int64)[index]
         rise = self.curve.astype(np.int64)[index + 1] - low
-        return low + ((rise * part + (1 << (CURVE_BITS - 1))) >> CURVE_BITS)
+        curved: Wide = low + ((rise * part + (1 << (CURVE_BITS - 1))) >> CURVE_BITS)
+        return curved
 
     def activated(self, sums: Wide) -> Wide:
         """Return what a hidden layer hands on."""
@@ -104,7 +106,8 @@ class FloatEntry:
         distance[np.isnan(distance)] = 0.0
         whole = np.clip(distance, -largest, largest).astype(np.int64)
         sizes = (np.abs(whole) + (1 << (FRACTION_BITS - 1))) >> FRACTION_BITS
-        return np.where(whole < 0, -sizes, sizes)
+        rounded: Wide = np.where(whole < 0, -sizes, sizes)
+        return rounded
 
 
 class BoxOutput(NamedTuple):
