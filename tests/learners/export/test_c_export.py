@@ -102,8 +102,10 @@ int main(void)
 
 
 @needs_compiler
-def test_another_program_includes_it(tmp_path):
-    policy = cartpole_teacher()
+def test_another_program_includes_it_whatever_the_policy_is_called(tmp_path):
+    told = cartpole_teacher()
+    names = {"name": 'a */ "b" /* ??/ \\\n c', "action_meanings": ("LEFT */", "RIGHT\n")}
+    policy = Policy(told.spec.model_copy(update=names), told.network)
     export_c(policy, tmp_path / "student.c", calibration=observations_for(policy, 50))
     (tmp_path / "caller.c").write_text(CALLER)
     program = tmp_path / "caller"
