@@ -259,8 +259,8 @@ def play_episodes(
     """Evaluate in this process, in float32, acting as the policy's specification says."""
     return play_in(
         build_environment(config, num_envs=num_episodes),
-        policy=policy,
-        reference=reference,
+        policy=None if policy is None else InferencePolicy(policy),
+        reference=None if reference is None else InferencePolicy(reference),
         num_episodes=num_episodes,
         seed=seed,
         num_observations=num_observations,
@@ -270,8 +270,8 @@ def play_episodes(
 def play_in(
     env: VectorEnvironment,
     *,
-    policy: Policy | None,
-    reference: Policy | None,
+    policy: InferencePolicy | None,
+    reference: InferencePolicy | None,
     num_episodes: int,
     seed: int,
     num_observations: int,
@@ -281,11 +281,11 @@ def play_in(
     try:
         return evaluate(
             env,
-            None if policy is None else InferencePolicy(policy),
+            policy,
             acting=ActingSpec() if policy is None else policy.spec.acting,
             num_episodes=num_episodes,
             seed=seed,
-            reference=None if reference is None else InferencePolicy(reference),
+            reference=reference,
             num_observations=num_observations,
             should_stop=should_stop,
         )

@@ -27,10 +27,11 @@ def export(
     source: Annotated[
         str, typer.Argument(help="A run directory or a policy file.", show_default=False)
     ],
-    format: Annotated[str, typer.Option(help="onnx, pt2, sb3 or rlmodule")] = "onnx",
+    format: Annotated[str, typer.Option(help="onnx, pt2, sb3, rlmodule or c")] = "onnx",
     precision: Annotated[
-        str, typer.Option(help="float32; of onnx also float16 and int8")
-    ] = "float32",
+        str | None,
+        typer.Option(help="float32; of onnx also float16 and int8; of c int8", show_default=False),
+    ] = None,
     out: Annotated[
         str | None, typer.Option(help="The file or folder to write; by default beside the policy.")
     ] = None,
@@ -70,18 +71,22 @@ def export(
     else:
         print(f"{target}: {scores.cost.num_bytes:,} bytes")
         Console().print(scores.table())
-    if scores.check is not None and not scores.check.suffices(precise):
+        if scores.notes:
+            print(scores.notes)
+    if scores.check is not None and not scores.check.suffices(chosen.limits[precise]):
         raise RunFailedError(f"{target}: not like the policy, it {scores.check}")
 
 
-def _chosen(format: str, precision: str) -> "tuple[ExportFormat, Precision]":
-    """Return format and precision by their names."""
+def _chosen(format: str, precision: str | None) -> "tuple[ExportFormat, Precision]":
+    """Return format and precision by their names, by default the format's first precision."""
     from learners.export import EXPORT_FORMATS
 
     if format not in EXPORT_FORMATS:
         allowed = ", ".join(EXPORT_FORMATS)
         raise ConfigError(f"--format {format}: unknown format; allowed: {allowed}")
     chosen = EXPORT_FORMATS[format]
+    if precision is None:
+        return chosen, chosen.precisions[0]
     for known in chosen.precisions:
         if precision == known:
             return chosen, known
@@ -92,5 +97,5 @@ def _chosen(format: str, precision: str) -> "tuple[ExportFormat, Precision]":
 def _target(source: "Source", chosen: "ExportFormat", precision: "Precision") -> Location:
     """Return where an export goes by default: beside the policy, told apart by its name."""
     parts = [] if source.task is None else [source.task]
-    parts += [] if precision == "float32" else [precision]
+    parts += [] if precision == chosen.precisions[0] else [precision]
     return source.path.with_suffix("".join(f".{part}" for part in parts) + chosen.suffix)

@@ -22,14 +22,12 @@ from cluster.offline import drawn_from
 from common.codec import decode
 from common.dataset import Dataset, open_dataset
 from common.errors import MismatchError
-from common.policies.inference import Observations
+from common.policies.inference import InferencePolicy, Observations
 from common.replay.snapshot import read_snapshot
 from common.trajectory import TrajectoryChunk
 from learners.checkpoint import load_newest_checkpoint
 from learners.saved_replay import WINDOW
 
-NUM_CALIBRATION = 512
-"""Observations that int8 is calibrated with."""
 OF_EACH_CHUNK = 256
 """At most; chunks are of one moment of the run."""
 _COPIES, _STEPS = 16, 500
@@ -47,13 +45,16 @@ class Seen:
     """Where they come from, for the user."""
 
 
-def see(source: Source, *, calibration: str | None, played: Observations | None) -> Seen:
+def see(
+    source: Source, *, calibration: str | None, played: Observations | None, num_calibration: int
+) -> Seen:
     """Find real observations of what the policy sees.
 
     Args:
         source: the policy.
         calibration: the dataset that was named, if any.
         played: from the student's play, where it has played already.
+        num_calibration: observations to calibrate with, where there are twice as many.
 
     Raises:
         ConfigError: there are none: the environment is not known or cannot be made.
@@ -61,7 +62,7 @@ def see(source: Source, *, calibration: str | None, played: Observations | None)
         DatasetError: the dataset cannot be read.
         StorageError: a checkpoint cannot be read.
     """
-    wanted = num_wanted(source)
+    wanted = num_wanted(source, num_calibration)
     found = _from_dataset(calibration, source, wanted) if calibration is not None else None
     if found is None:
         found = _from_replay(source, wanted)
@@ -74,7 +75,7 @@ def see(source: Source, *, calibration: str | None, played: Observations | None)
     observations, origin = found
     order = np.random.default_rng(_SEED).permutation(len(observations))
     # Of few observations, half for each.
-    split = min(NUM_CALIBRATION, len(order) // 2)
+    split = min(num_calibration, len(order) // 2)
     return Seen(
         calibration=observations[order[:split]],
         compared=observations[order[split:]],
@@ -82,10 +83,10 @@ def see(source: Source, *, calibration: str | None, played: Observations | None)
     )
 
 
-def num_wanted(source: Source) -> int:
+def num_wanted(source: Source, num_calibration: int) -> int:
     """Return how many observations there should be: to calibrate with, and those of evaluations."""
     evaluation = EvaluationConfig() if source.config is None else source.config.evaluation
-    return NUM_CALIBRATION + evaluation.num_observations
+    return num_calibration + evaluation.num_observations
 
 
 def _from_dataset(path: str, source: Source, wanted: int) -> tuple[Observations, str]:
@@ -139,7 +140,7 @@ def _from_play(source: Source, wanted: int) -> Observations:
     steps = iter(range(_STEPS))
     result = play_in(
         source.environment(_COPIES),
-        policy=source.policy,
+        policy=InferencePolicy(source.policy),
         reference=None,
         num_episodes=_COPIES * _STEPS,
         seed=_SEED,

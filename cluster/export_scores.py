@@ -1,6 +1,6 @@
 """What an export is like: bytes, latency, agreement with its policy, and score, as a table."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
@@ -9,12 +9,10 @@ from actors.evaluator import EvaluationResult
 from cluster.assembly import play_in
 from cluster.export_source import Source
 from cluster.scoring import likeness_text, share_text
-from common.policies.policy import Policy
+from common.policies.inference import InferencePolicy
 from common.statistics import ShareInterval, bootstrap_mean, share_of_teacher
 from common.storage import Location
-from common.teachers import load_teacher
 from learners.export import ExportCheck, Precision
-from learners.export.local_copy import local_copy
 
 SEED = 0
 """The same games for all."""
@@ -39,8 +37,8 @@ class Cost:
     """What a policy's file takes."""
 
     num_bytes: int
-    latency_ms: float
-    """Of an answer to one observation, on one thread."""
+    latency_ms: float | None
+    """Of an answer to one observation, on one thread; None where this machine cannot run it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,12 +52,14 @@ class ExportScores:
     cost: Cost
     policy_cost: Cost
     check: ExportCheck | None
-    """None where there were no real observations to compare on."""
+    """None where nothing could be compared."""
     origin: str
-    """Where the observations come from, or why there are none, for the user."""
+    """Where the observations come from, or why nothing was compared, for the user."""
     num_calibration: int | None
     """Observations that int8 was calibrated with."""
     played: Played | None
+    notes: str
+    """What else there is to say of the file, for the user."""
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
@@ -87,6 +87,7 @@ class ExportScores:
                 "latency_ms": self.policy_cost.latency_ms,
                 **_score(None if played is None else played.policy),
             },
+            "notes": self.notes,
         }
 
     def table(self) -> Table:
@@ -109,36 +110,20 @@ class ExportScores:
         return table
 
 
-def play_policy_and_random(
-    source: Source, num_episodes: int, num_observations: int
-) -> tuple[EvaluationResult, EvaluationResult]:
-    """Let the policy play as it is delivered, and random actions."""
-    return (
-        _play(source, source.policy, num_episodes, num_observations),
-        _play(source, None, num_episodes),
-    )
-
-
-def play_exported(source: Source, target: Location, num_episodes: int) -> EvaluationResult:
-    """Let the exported file play in its runtime, acting as its policy does.
+def play(
+    source: Source, player: InferencePolicy | None, num_episodes: int, num_observations: int = 0
+) -> EvaluationResult:
+    """Let somebody play what the source plays, as its own specification says.
 
     Args:
-        source: what was exported; without a memory.
-        target: the file or folder.
+        source: tells the environment.
+        player: without a memory; None for random actions.
         num_episodes: full ones.
+        num_observations: to keep.
     """
-    with local_copy(target) as path:
-        exported = load_teacher(path, trust=True)  # it was written here a moment ago
-    spec = exported.spec.model_copy(update={"acting": source.policy.spec.acting})
-    return _play(source, replace(exported, spec=spec), num_episodes)
-
-
-def _play(
-    source: Source, policy: Policy | None, num_episodes: int, num_observations: int = 0
-) -> EvaluationResult:
     return play_in(
         source.environment(num_episodes),
-        policy=policy,
+        policy=player,
         reference=None,
         num_episodes=num_episodes,
         seed=SEED,
@@ -159,7 +144,8 @@ def _score(result: EvaluationResult | None) -> dict[str, Any]:
 
 
 def _costs(cost: Cost) -> tuple[str, str]:
-    return f"{cost.num_bytes:,}", f"{cost.latency_ms:.3f} ms"
+    latency = "not measured" if cost.latency_ms is None else f"{cost.latency_ms:.3f} ms"
+    return f"{cost.num_bytes:,}", latency
 
 
 def _mean(result: EvaluationResult | None) -> str:

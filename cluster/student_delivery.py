@@ -19,7 +19,7 @@ from common.errors import RunFailedError
 from common.policies.policy import Policy
 from common.policies.tasks import policy_of_task
 from common.storage import Location
-from learners.export import ExportCheck, export_onnx, verify_onnx
+from learners.export import LIMITS, ExportCheck, export_onnx, verify_onnx
 
 
 class StudentDelivery:
@@ -126,7 +126,7 @@ class StudentDelivery:
 
     def _require_agreement(self, path: Location, check: ExportCheck) -> None:
         self._reporter.say(f"{path.name}, against the student: {check}")
-        if not check.suffices():
+        if not check.suffices(LIMITS["float32"]):
             raise RunFailedError(f"{path}: not like the student, it {check}")
 
 

@@ -1,13 +1,18 @@
 """Export formats by name. A new one is one file and one line in the table."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
-from common.policies.inference import Observations
+from common.policies.inference import InferencePolicy, Observations
 from common.policies.policy import Policy
 from common.storage import Location
+from common.teachers import load_teacher
+from learners.export.c_export import export_c
+from learners.export.c_run import lacks_compiler, open_c, run_c
 from learners.export.check import (
+    LIMITS,
     ExportCheck,
+    Limits,
     Precision,
     Run,
     compare,
@@ -15,6 +20,7 @@ from learners.export.check import (
     run_policy,
 )
 from learners.export.exported_policy import refuse_program
+from learners.export.local_copy import local_copy
 from learners.export.onnx_export import export_onnx, run_onnx, verify_onnx
 from learners.export.rl_module_export import export_rl_module, run_rl_module
 from learners.export.sb3_export import export_sb3, run_sb3
@@ -22,9 +28,12 @@ from learners.export.torch_export import export_torch, run_torch
 
 __all__ = [
     "EXPORT_FORMATS",
+    "LIMITS",
     "ExportCheck",
     "ExportFormat",
+    "Limits",
     "Precision",
+    "Run",
     "compare",
     "export_onnx",
     "export_rl_module",
@@ -36,8 +45,17 @@ __all__ = [
     "verify_onnx",
 ]
 
-Write = Callable[[Policy, Location, Precision, Observations | None], None]
-"""Writes a policy to a place, in a precision that the format has; int8 is given observations."""
+Write = Callable[[Policy, Location, Precision, Observations | None], str]
+"""Writes a policy to a place, in a precision that the format has; int8 is given observations.
+Returns what there is to say about the file beyond its scores."""
+
+
+def _open_teacher(location: Location, policy: Policy) -> InferencePolicy:
+    """Return what was written of a policy as it is read back as a teacher, to act as the policy."""
+    with local_copy(location) as path:
+        exported = load_teacher(path, trust=True)  # it was written here a moment ago
+    spec = exported.spec.model_copy(update={"acting": policy.spec.acting})
+    return InferencePolicy(replace(exported, spec=spec))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,22 +70,63 @@ class ExportFormat:
     run: Callable[[Location, Policy], Run]
     """Opens what was written of a policy, to be asked."""
     precisions: tuple[Precision, ...] = ("float32",)
+    """The first is what is written where none is named."""
     is_folder: bool = False
     """Whether the place is a folder of files and not one file."""
+    open: Callable[[Location, Policy], InferencePolicy] = _open_teacher
+    """Opens what was written of a policy, to play."""
+    lacks: Callable[[], str | None] = lambda: None
+    """Says what is not here and has to be, to run and open it."""
+    limits: Mapping[Precision, Limits] = field(default_factory=lambda: LIMITS)
+    """How like its policy it must act."""
+    num_calibration: int = 512
+    """Observations that int8 is calibrated with."""
 
 
 def _in_float32(write: Callable[[Policy, Location], None]) -> Write:
     """Return how a format is written that has one precision."""
-    return lambda policy, location, precision, calibration: write(policy, location)
+
+    def written(
+        policy: Policy, location: Location, precision: Precision, calibration: Observations | None
+    ) -> str:
+        write(policy, location)
+        return ""
+
+    return written
+
+
+def _onnx(
+    policy: Policy, location: Location, precision: Precision, calibration: Observations | None
+) -> str:
+    export_onnx(policy, location, precision, calibration)
+    return ""
+
+
+def _c(
+    policy: Policy, location: Location, precision: Precision, calibration: Observations | None
+) -> str:
+    assert calibration is not None  # as for every int8
+    return export_c(policy, location, calibration=calibration)
 
 
 _ALL: tuple[Precision, ...] = ("float32", "float16", "int8")
 
 EXPORT_FORMATS: dict[str, ExportFormat] = {
-    "onnx": ExportFormat(".onnx", "onnxruntime", export_onnx, run_onnx, _ALL),
+    "onnx": ExportFormat(".onnx", "onnxruntime", _onnx, run_onnx, _ALL),
     "pt2": ExportFormat(".pt2", "torch", _in_float32(export_torch), run_torch),
     "sb3": ExportFormat(".zip", "read back", _in_float32(export_sb3), run_sb3),
     "rlmodule": ExportFormat(
         ".rlmodule", "RLlib", _in_float32(export_rl_module), run_rl_module, is_folder=True
+    ),
+    "c": ExportFormat(
+        ".c",
+        "cc",
+        _c,
+        run_c,
+        ("int8",),
+        open=open_c,
+        lacks=lacks_compiler,
+        limits={"int8": Limits(0.99, 0.01)},
+        num_calibration=4_000,
     ),
 }

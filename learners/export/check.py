@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,16 +18,28 @@ from learners.footprint import median_latency_ms
 Arrays = Mapping[str, NDArray[Any]]
 Run = Callable[[Arrays], Arrays]
 """An exported file in its runtime: from inputs by name to outputs by name, as
-`learners.export.exported_policy` has them."""
+`learners.export.exported_policy` has them, or to those of them that the file gives: "action" at
+least."""
 
 Precision = Literal["float32", "float16", "int8"]
 """What an exported file computes in."""
 
-MIN_AGREEMENT: dict[Precision, float] = {"float32": 0.999, "float16": 0.999, "int8": 0.98}
-"""Share of real observations on which a file must take the policy's greedy action."""
 
-MAX_ACTION_ERROR: dict[Precision, float] = {"float32": 1e-3, "float16": 2e-3, "int8": 2e-2}
-"""Mean difference of a file's Box actions from the policy's, in halves of their range."""
+class Limits(NamedTuple):
+    """How like its policy a file must act."""
+
+    min_agreement: float
+    """Share of real observations on which it must take the policy's greedy action."""
+    max_action_error: float
+    """Mean difference of its Box actions from the policy's, in halves of their range."""
+
+
+LIMITS: dict[Precision, Limits] = {
+    "float32": Limits(0.999, 1e-3),
+    "float16": Limits(0.999, 2e-3),
+    "int8": Limits(0.98, 2e-2),
+}
+"""Of formats that have none of their own."""
 
 BATCH = 256
 """Observations in one call: 7 MB of stacked Atari frames."""
@@ -43,16 +55,16 @@ class ExportCheck:
     """Share of them on which both take the same greedy action, where it is discrete."""
     action_error: float | None
     """Mean absolute difference of actions of a Box, in halves of its range."""
-    max_abs_difference: float
+    max_abs_difference: float | None
     """Largest difference of any distribution input or value, in their own units; NaN where the
-    file gives NaN."""
+    file gives NaN, and None where it gives actions only."""
 
-    def suffices(self, precision: Precision = "float32") -> bool:
+    def suffices(self, limits: Limits) -> bool:
         """Return whether the file acts as like the policy as it must."""
         if self.greedy_agreement is not None:
-            return self.greedy_agreement >= MIN_AGREEMENT[precision]
+            return self.greedy_agreement >= limits.min_agreement
         assert self.action_error is not None
-        return self.action_error <= MAX_ACTION_ERROR[precision]
+        return self.action_error <= limits.max_action_error
 
     def __str__(self) -> str:
         if self.greedy_agreement is not None:
@@ -77,14 +89,15 @@ def compare(run: Run, policy: Policy, observations: Observations) -> ExportCheck
     """
     check_observations(observations, policy.spec)
     names, box = output_names(policy), policy.spec.action_box
-    likeness, largest = 0.0, 0.0
+    likeness = 0.0
+    largest: float | None = None
     for given, wanted in answers(policy, observations):
         got = run(given)
-        for name in names:
+        for name in (name for name in names if name in got):
             ours, theirs = wanted[name], got[name]
             if name != "action":
                 # np.maximum and not max: a NaN in the file's output must show.
-                largest = float(np.maximum(largest, np.abs(ours - theirs).max()))
+                largest = float(np.maximum(largest or 0.0, np.abs(ours - theirs).max()))
             elif box is None:
                 likeness += float(np.count_nonzero(ours == theirs))
             else:

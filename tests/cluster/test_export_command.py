@@ -10,10 +10,11 @@ import pytest
 from cluster.run_directory import RunDirectory
 from common.networks.lstm import LSTMSpec
 from common.policies.policy import Policy, load_policy, new_policy, save_policy
-from learners.export import EXPORT_FORMATS, check
+from learners.export import EXPORT_FORMATS, LIMITS, Limits
 from tests.cartpole import cartpole_teacher, save_cartpole_teacher, write_run
 from tests.commands import Stillhouse, assert_refused, called
 from tests.datasets import write_dataset, write_offline_recipe
+from tests.learners.export.programs import needs_compiler
 
 EPISODES = 16
 """Of the recipe's evaluation."""
@@ -50,7 +51,7 @@ def told(stillhouse: Stillhouse, *args: str | Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "precision"),
     [
-        (name, precision)
+        pytest.param(name, precision, marks=needs_compiler if name == "c" else ())
         for name, chosen in EXPORT_FORMATS.items()
         for precision in chosen.precisions
     ],
@@ -59,7 +60,7 @@ def test_every_format_of_a_runs_student_plays_as_the_student_does(
     name: str, precision: str, folder: Path, stillhouse: Stillhouse
 ) -> None:
     scores = told(stillhouse, "run", "--format", name, "--precision", precision)
-    middle = "" if precision == "float32" else f".{precision}"
+    middle = "" if precision == EXPORT_FORMATS[name].precisions[0] else f".{precision}"
     place = folder / "run" / f"student{middle}{EXPORT_FORMATS[name].suffix}"
     files = list(place.iterdir()) if place.is_dir() else [place]
     assert scores["bytes"] == sum(file.stat().st_size for file in files)
@@ -69,7 +70,10 @@ def test_every_format_of_a_runs_student_plays_as_the_student_does(
     assert scores["observations_from"] == "observations: the run's replay"
     assert scores["observations"] >= 500
     assert scores["greedy_agreement"] >= (0.98 if precision == "int8" else 0.999)
-    assert scores["calibration_observations"] == (506 if precision == "int8" else None)
+    of_int8 = {"onnx": 506, "c": 2_250}  # the larger one is half of the replay
+    assert scores["calibration_observations"] == (of_int8[name] if precision == "int8" else None)
+    assert ("bytes of RAM; weights of" in scores["notes"]) == (name == "c")
+    assert (scores["max_abs_difference"] is None) == (name == "c")
     assert scores["episodes"] == scores["policy"]["episodes"] == EPISODES
     assert scores["policy"]["mean_return"] > 400
     assert scores["share_of_policy"] == pytest.approx(1.0, abs=0.01)
@@ -83,6 +87,20 @@ def test_the_table_has_the_policy_and_the_export(folder: Path, stillhouse: Still
     assert result.stdout.startswith(f"run/student.onnx: {size:,} bytes")
     for word in ("policy", "onnx", "100.0", "ms"):
         assert word in result.stdout
+
+
+def test_a_c_program_where_nobody_compiles_it_is_written_and_not_compared(
+    folder: Path, stillhouse: Stillhouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    result = stillhouse("export", "run", "--format", "c")
+    assert result.returncode == 0, result.stderr
+    size = (folder / "run" / "student.c").stat().st_size
+    assert result.stdout.startswith(f"run/student.c: {size:,} bytes")
+    for words in ("not compared: no C compiler here", "not played", "bytes of RAM; weights of"):
+        assert words in " ".join(result.stdout.split())
+    scores = told(stillhouse, "run", "--format", "c")
+    assert (scores["latency_ms"], scores["greedy_agreement"], scores["episodes"]) == (None,) * 3
 
 
 def test_observations_come_from_the_dataset_that_is_named(
@@ -140,7 +158,7 @@ def test_a_policy_of_nowhere_is_not_compared(folder: Path, stillhouse: Stillhous
 def test_an_export_unlike_its_policy_fails_and_says_so(
     folder: Path, stillhouse: Stillhouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(check.MIN_AGREEMENT, "int8", 1.1)
+    monkeypatch.setitem(LIMITS, "int8", Limits(1.1, 0.0))
     result = stillhouse("export", "run", "--precision", "int8", "--play", "0")
     assert result.returncode == 1
     assert "not like the policy, it takes its greedy action in" in result.stderr

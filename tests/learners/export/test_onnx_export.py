@@ -11,7 +11,7 @@ from common.policies.actions import mean_actions
 from common.policies.inference import InferencePolicy
 from common.policies.policy import Policy, new_policy
 from common.policies.spec import PolicySpec
-from learners.export import EXPORT_FORMATS, export_onnx, verify_onnx
+from learners.export import export_onnx, verify_onnx
 from learners.export.onnx_export import SPEC_METADATA_KEY
 from tests.builders import make_policy
 
@@ -57,7 +57,7 @@ def session_of(path: Path) -> onnxruntime.InferenceSession:
 def exported(request, tmp_path_factory) -> tuple[Policy, Path]:
     policy = policy_of(request.param)
     path = tmp_path_factory.mktemp("export") / "student.onnx"
-    EXPORT_FORMATS["onnx"].write(policy, path)
+    export_onnx(policy, path)
     return policy, path
 
 
