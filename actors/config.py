@@ -82,5 +82,5 @@ class EvaluationConfig(StrictModel):
     """Real observations on which exports are compared with the student."""
     video: bool = True
     """Whether a game of teacher and student is filmed in the end, for the report."""
-    required_share: float | None = None
+    required_share: float | None = Field(default=None, le=2)
     """The run fails (exit code 1) when the student's share of the teacher is below this."""

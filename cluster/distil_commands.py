@@ -82,8 +82,8 @@ def resume(
 ) -> None:
     """Go on with a run from its newest checkpoint."""
     directory, config = open_run_directory(run_dir, overrides or [])
-    save_recipe(directory, config)
-    _execute(config, directory.path, Where(address, local, detach), resumed=directory)
+    where = Where(address, local, detach)
+    _execute(config, directory.path, where, resumed=directory, is_changed=bool(overrides))
 
 
 @commands.command()
@@ -100,9 +100,22 @@ def check(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False) 
 
 
 def _execute(
-    config: RunConfig, path: Location, where: Where, *, resumed: RunDirectory | None
+    config: RunConfig,
+    path: Location,
+    where: Where,
+    *,
+    resumed: RunDirectory | None,
+    is_changed: bool = False,
 ) -> None:
-    """Prepare, then run all phases, or have the cluster run them."""
+    """Prepare, then run all phases, or have the cluster run them.
+
+    Args:
+        config: the recipe.
+        path: of the run directory.
+        where: to do the work.
+        resumed: the run directory, of a run that goes on.
+        is_changed: whether its recipe is not what it was.
+    """
     if where.detached and (where.local or where.address is None):
         raise ConfigError(
             "--detach needs --address (or RAY_ADDRESS): a cluster that outlives this command; "
@@ -119,6 +132,12 @@ def _execute(
     )
     reporter = make_reporter(screen())
     from cluster.controller import Controller
+    from cluster.resumption import check_goes_on
+
+    if resumed is not None:
+        if is_changed:
+            check_goes_on(preparation, resumed)
+        save_recipe(resumed, config)
 
     with opened_backend(where.address, where.local) as backend:
         path = locate(path.absolute) if where.detached else path

@@ -73,8 +73,12 @@ def export(
         Console().print(scores.table())
         if scores.notes:
             print(scores.notes)
-    if scores.check is not None and not scores.check.suffices(chosen.limits[precise]):
-        raise RunFailedError(f"{target}: not like the policy, it {scores.check}")
+    check, limits = scores.check, chosen.limits[precise]
+    if check is not None and not check.suffices(limits):
+        raise RunFailedError(
+            f"{target}: not like the policy, it {check}; {precise} is held to "
+            f"{limits.told(check)}. The file is kept; see how it plays, or take another precision"
+        )
 
 
 def _chosen(format: str, precision: str | None) -> "tuple[ExportFormat, Precision]":

@@ -93,7 +93,7 @@ class ExportScores:
     def table(self) -> Table:
         """Return the table for the screen."""
         table = Table(title=f"{self.target.name} against its policy ({self.origin})")
-        for name in ("", "bytes", "latency", "same action", "mean return", "share"):
+        for name in ("", "bytes", "latency", "same action", "mean return", "of the policy"):
             table.add_column(name, justify="right" if name else "left", overflow="fold")
         check, played = self.check, self.played
         own, policy = (None, None) if played is None else (played.exported, played.policy)

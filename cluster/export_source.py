@@ -66,10 +66,9 @@ class Source:
             return self.config.env
         try:
             return _ENV.validate_python(self.policy.spec.environment)
-        except ValidationError as error:
-            reason = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+        except ValidationError:
             raise ConfigError(
-                f"{self.path}: its specification names no environment to play in ({reason})"
+                f"{self.path}: its specification names no environment to play in"
             ) from None
 
 

@@ -35,7 +35,7 @@ def teach(
         bool, typer.Option("--resume", help="Go on with the training in --out where there is one.")
     ] = False,
 ) -> None:
-    """Train the teacher of a recipe's [teach] table with RLlib, and save it."""
+    """Train the teacher of a recipe's teach table with RLlib, and save it."""
     directory = TeachDirectory(out)
     config = open_training(directory, recipe, overrides or [], go_on=go_on)
     resumed = newest_training(directory.checkpoints) if go_on else None

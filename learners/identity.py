@@ -32,10 +32,21 @@ def check_same_identity(own: Mapping[str, str], former: Mapping[str, str]) -> No
     """
     for key, value in own.items():
         if (found := former.get(key, value)) != value:
+            mine, theirs = _where_they_differ(value, found)
             raise ConfigError(
-                f"{key} = {value}, but the run's checkpoint was made with {found}; go on with "
+                f"{key} = {mine}, but the run's checkpoint was made with {theirs}; go on with "
                 f"that, or start a new run"
             )
+
+
+def _where_they_differ(value: str, found: str) -> tuple[str, str]:
+    """Return two values, of tables only the keys in which they differ."""
+    if not (value.startswith("{") and found.startswith("{")):
+        return value, found
+    tables = json.loads(value), json.loads(found)
+    keys = [key for key in tables[0] | tables[1] if tables[0].get(key) != tables[1].get(key)]
+    mine, theirs = ({key: table.get(key) for key in keys} for table in tables)
+    return json.dumps(mine), json.dumps(theirs)
 
 
 def check_teacher_version(own: int, former: int) -> None:

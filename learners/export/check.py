@@ -33,6 +33,12 @@ class Limits(NamedTuple):
     max_action_error: float
     """Mean difference of its Box actions from the policy's, in halves of their range."""
 
+    def told(self, check: "ExportCheck") -> str:
+        """Return the limit that a check is held against."""
+        if check.greedy_agreement is not None:
+            return f"{100 * self.min_agreement:g} %"
+        return f"{100 * self.max_action_error:g} % of half the range"
+
 
 LIMITS: dict[Precision, Limits] = {
     "float32": Limits(0.999, 1e-3),

@@ -162,6 +162,7 @@ def test_an_export_unlike_its_policy_fails_and_says_so(
     result = stillhouse("export", "run", "--precision", "int8", "--play", "0")
     assert result.returncode == 1
     assert "not like the policy, it takes its greedy action in" in result.stderr
+    assert "int8 is held to 110 %" in result.stderr
 
 
 def test_a_memory_is_compared_and_not_played(folder: Path, stillhouse: Stillhouse) -> None:

@@ -229,12 +229,15 @@ def test_another_student_on_resume_gets_one_line(
     run = ("run", "recipe.toml", "--run-dir", "run", "--local", *short)
     assert called(monkeypatch, *run) == 0
     capsys.readouterr()
+    files = RunDirectory("run")
+    kept = {file: file.read_bytes() for file in (files.recipe, files.evaluation, files.versions)}
     wider = ("--set", "student.network.hidden=[24]", *(["--local"] if local else []))
     assert called(monkeypatch, "resume", "run", *wider) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: student.network = ")
     assert "[24]" in line
     assert "[16]" in line
+    assert {file: file.read_bytes() for file in kept} == kept
 
 
 def test_a_replay_of_several_ranks_is_refused(tmp_path: Path) -> None:
