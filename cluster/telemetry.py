@@ -137,9 +137,10 @@ class Telemetry:
         if batches := sum(stats.num_batches for stats in snapshot.inference):
             rows = sum(stats.num_rows for stats in snapshot.inference)
             metrics["inference/batch_size"] = rows / batches
-        if collectors:
-            oldest = min(collector.policy_version for collector in collectors)
-            metrics["actor/policy_lag_versions"] = max(0, trainer.policy_version - oldest)
+        # Who has not collected yet has not pulled its first weights either.
+        if versions := [c.policy_version for c in collectors if c.chunks]:
+            lag = max(0, trainer.policy_version - min(versions))
+            metrics["actor/policy_lag_versions"] = lag
         return metrics
 
     def _rates(self) -> Metrics:

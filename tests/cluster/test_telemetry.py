@@ -79,8 +79,8 @@ def test_every_figure_has_its_name(recorder: Recorder) -> None:
             unknown_labels=5,
         ),
         collectors=(
-            replace(COLLECTOR, policy_version=6),
-            replace(COLLECTOR, runner_id=1, policy_version=4),
+            replace(COLLECTOR, policy_version=6, chunks=2),
+            replace(COLLECTOR, runner_id=1, policy_version=4, chunks=2),
         ),
         shards=(
             replace(
@@ -152,8 +152,14 @@ def test_what_is_not_there_yet_has_no_figure(recorder: Recorder) -> None:
 
 
 def test_a_runner_ahead_of_a_restarted_learner_has_no_lag(recorder: Recorder) -> None:
-    metrics = recorder.after(0.0, collectors({"policy_version": 9}))
+    metrics = recorder.after(0.0, collectors({"policy_version": 9, "chunks": 1}))
     assert metrics["actor/policy_lag_versions"] == 0
+
+
+def test_a_runner_that_has_not_collected_yet_has_no_lag(recorder: Recorder) -> None:
+    found = collectors({"policy_version": 0}, {"runner_id": 1, "policy_version": 6, "chunks": 1})
+    found = replace(found, trainer=replace(found.trainer, policy_version=7))
+    assert recorder.after(0.0, found)["actor/policy_lag_versions"] == 1
 
 
 def test_rates_are_differences_over_time(recorder: Recorder) -> None:
