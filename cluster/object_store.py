@@ -11,6 +11,7 @@ for that, `RAY_local_fs_capacity_threshold`), whoever puts something in gets one
 | shard        | an answer        | the learner asks again for the same chunks                 |
 | learner      | new weights      | goes on; the next version takes this one's place           |
 | weight store | new weights      | goes on handing out the version before                     |
+| env runner   | newer weights    | goes on with its own where these take over 5 s to come     |
 | controller   | a newer teacher  | waits until there is room                                  |
 | controller   | teacher, student | the run does not start, or fails, in one line              |
 

@@ -26,7 +26,7 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectLostError
+from ray.exceptions import GetTimeoutError, ObjectLostError
 
 from actors.collector import CollectorStats
 from actors.evaluator import EvaluationResult
@@ -64,6 +64,9 @@ MAX_IN_FLIGHT = 2
 
 HAND_OVER_TIMEOUT_S = 5.0
 """How long an env runner that stops waits until its last chunks are taken."""
+
+WEIGHTS_TIMEOUT_S = 5.0
+"""How long an env runner waits for newer weights before it goes on with those that it has."""
 
 LEAVE_TIMEOUT_S = 10.0
 """How long an env runner may take to stop, with its chunk in hand, before it is ended."""
@@ -251,8 +254,10 @@ class EnvRunnerActor:
         if not references:
             return None
         try:
-            weights: PolicyWeights = ray.get(references[0])
-        except ObjectLostError:  # the store died with them; the next version comes soon
+            weights: PolicyWeights = ray.get(references[0], timeout=WEIGHTS_TIMEOUT_S)
+        except (ObjectLostError, GetTimeoutError):
+            # The store died with them, or there is no room to bring them here; the next version
+            # comes soon, and these will do until then.
             return None
         return weights
 
