@@ -120,7 +120,7 @@ def test_two_tasks_on_ray(
     changes = [
         "--set=actors.num_cpus_per_runner=0.5",
         "--set=learner.num_cpus=0.5",
-        "--set=total_env_steps=6000",
+        "--set=total_env_steps=16000",
     ]
     ran = stillhouse("run", recipe, "--run-dir", tmp_path / "run", *changes)
     assert ran.returncode == 0, ran.stderr
