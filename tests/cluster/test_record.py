@@ -24,7 +24,7 @@ from common.storage import locate
 from common.trajectory import TEACHER, TrajectoryChunk, VectorObservations
 from tests.builders import make_spec
 from tests.cartpole import GAINS, cartpole_teacher, load_config
-from tests.cluster.test_controller import FakeReporter
+from tests.cluster.controller_bench import FakeReporter
 
 ENDLESS = 10_000_000
 
