@@ -4,14 +4,14 @@ Every folder owns its own models, built on `StrictModel`; `cluster.config.RunCon
 them. This module knows none of them.
 """
 
-import difflib
 import itertools
 import tomllib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from common.config_mistakes import in_words
 from common.errors import ConfigError, FileMissingError, StorageError
 from common.storage import Named, locate
 
@@ -105,66 +105,10 @@ def validate(model: type[ModelT], tree: Mapping[str, Any], source: str) -> Model
     try:
         return model.model_validate(tree)
     except ValidationError as error:
-        clauses = [_explain(model, dict(item)) for item in error.errors(include_url=False)]
-        raise ConfigError(f"{source}: " + "; ".join(clauses)) from None
+        raise ConfigError(f"{source}: " + "; ".join(in_words(model, error))) from None
 
 
 def _copy(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copy(child) for key, child in value.items()}
     return [_copy(child) for child in value] if isinstance(value, list) else value
-
-
-def _explain(model: type[BaseModel], item: dict[str, Any]) -> str:
-    if item["type"] == "extra_forbidden":
-        *parents, unknown = item["loc"]
-        keys, models = _follow(model, parents)
-        allowed = sorted({key for candidate in models for key in candidate.model_fields})
-        close = difflib.get_close_matches(str(unknown), allowed, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"allowed: {', '.join(allowed)}"
-        return f"{'.'.join([*keys, str(unknown)])}: unknown key; {hint}"
-    path = ".".join(_follow(model, item["loc"])[0])
-    if item["type"] == "missing":
-        return f"{path}: missing; this key is required"
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if item["type"] == "value_error" and isinstance(item["input"], dict):
-        return f"{path}: {message}" if path else message
-    return f"{path} = {item['input']!r}: {message}" if path else message
-
-
-def _follow(
-    model: type[BaseModel], location: Sequence[int | str]
-) -> tuple[list[str], list[type[BaseModel]]]:
-    """Return the recipe's keys on the way of `location`, and the models that it leads to."""
-    keys: list[str] = []
-    models = [model]
-    branches: set[str] = set()
-    for part in location:
-        fields = [c.model_fields[part] for c in models if part in c.model_fields]
-        # A part that is no field can be the tag of a discriminated union, which is no key of the
-        # recipe: keep the model that it names.
-        tagged = [] if fields else [c for c in models if _has_tag(c, part)]
-        if fields or not (tagged or part in branches):
-            keys.append(str(part))
-        branches = {tag for field in fields for tag in _branches_of(field.annotation)}
-        deeper = [found for field in fields for found in _models_in(field.annotation)]
-        models = deeper or tagged or models
-    return keys, models
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [found for arg in getattr(annotation, "__args__", ()) for found in _models_in(arg)]
-
-
-def _branches_of(annotation: Any) -> set[str]:
-    """Return the tags of a union whose branches are told apart by a function."""
-    tags = {item.tag for item in getattr(annotation, "__metadata__", ()) if isinstance(item, Tag)}
-    return tags.union(*(_branches_of(arg) for arg in getattr(annotation, "__args__", ())))
-
-
-def _has_tag(model: type[BaseModel], part: int | str) -> bool:
-    return isinstance(part, str) and any(
-        field.default == part for field in model.model_fields.values()
-    )

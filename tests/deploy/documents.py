@@ -31,8 +31,24 @@ def commands() -> Iterator[Command]:
     """Yield the commands in the fenced blocks of all documents."""
     for path in DOCUMENTS:
         name = str(path.relative_to(ROOT))
-        for block in _FENCED.findall(path.read_text()):
+        for block in blocks(path):
             yield from (Command(name, args) for args in _commands_in(block))
+
+
+def cluster_commands() -> Iterator[Command]:
+    """Yield those that launch, steer and watch a run of a cluster that `ray start` makes."""
+    for name, sign in (
+        ("README.md", "ray start --head"),
+        ("deploy/guide/runs.md", "stillhouse watch"),
+    ):
+        for block in blocks(ROOT / name):
+            if sign in block:
+                yield from (Command(name, args) for args in _commands_in(block))
+
+
+def blocks(path: Path) -> list[str]:
+    """Return the fenced blocks of a document."""
+    return _FENCED.findall(path.read_text())
 
 
 def mentioned() -> Iterator[Command]:

@@ -49,7 +49,7 @@ class RayHead:
         # Not the test's folder: the names of Ray's sockets would be too long.
         self._temporary = tempfile.TemporaryDirectory(prefix="sh-")
         self.logs = Path(self._temporary.name)
-        gcs, dashboard, client, agent = _free_ports(4)
+        gcs, dashboard, client, agent = free_ports(4)
         self.address = f"127.0.0.1:{gcs}"
         self.client_address = f"ray://127.0.0.1:{client}"
         self.url = f"http://127.0.0.1:{dashboard}"
@@ -102,7 +102,7 @@ class RayHead:
 
         Nodes of one machine that start together choose the same names for their sockets.
         """
-        [agent] = _free_ports(1)
+        [agent] = free_ports(1)
         self._nodes.append(
             self._start(
                 f"--address={self.address}",
@@ -207,9 +207,9 @@ def _bound() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return ports that nobody uses, all different."""
     if count == 0:
         return []
     with _bound() as port:
-        return [port, *_free_ports(count - 1)]
+        return [port, *free_ports(count - 1)]

@@ -35,11 +35,11 @@ def test_an_end_is_met_exactly() -> None:
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        (-1.0, "kl.weight = -1.0: Input should be greater than or equal to 0"),
+        (-1.0, "kl.weight = -1.0: must be 0 or more"),
         ({"start": 1.0}, "kl.weight.end: missing; this key is required"),
         (
             {"start": -1.0, "end": 0.0},
-            "kl.weight.start = -1.0: Input should be greater than or equal to 0",
+            "kl.weight.start = -1.0: must be 0 or more",
         ),
         (
             {"start": 1.0, "end": 0.0, "untill": 0.5},
@@ -47,7 +47,7 @@ def test_an_end_is_met_exactly() -> None:
         ),
         (
             {"start": 1.0, "end": 0.0, "until": 0.0},
-            "kl.weight.until = 0.0: Input should be greater than 0",
+            "kl.weight.until = 0.0: must be greater than 0",
         ),
         (
             {"start": 1.0, "end": 0.0, "until": 1.5},
@@ -55,7 +55,7 @@ def test_an_end_is_met_exactly() -> None:
         ),
         (
             {"start": 1.0, "end": 0.0, "by": "luck"},
-            "kl.weight.by = 'luck': Input should be 'progress' or 'share_of_teacher'",
+            "kl.weight.by = 'luck': expected 'progress' or 'share_of_teacher'",
         ),
     ],
 )
@@ -68,8 +68,8 @@ def test_a_schedule_that_means_nothing_is_refused_in_one_clause(weight: Any, mes
 @pytest.mark.parametrize(
     ("temperature", "message"),
     [
-        (0.0, "kl.temperature = 0.0: Input should be greater than 0"),
-        ("hot", "kl.temperature = 'hot': Input should be 'auto'"),
+        (0.0, "kl.temperature = 0.0: must be greater than 0"),
+        ("hot", "kl.temperature = 'hot': expected 'auto'"),
         (
             {"start": 1.0, "end": 0.0},
             "kl.temperature: start = 1, end = 0: give both above 0",
