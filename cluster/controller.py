@@ -21,6 +21,7 @@ from cluster.groundwork import Groundwork, lay_groundwork
 from cluster.health import HealthWatch
 from cluster.interrupt import deferred_interrupt
 from cluster.monitor import Monitor
+from cluster.outcome import share_reached
 from cluster.prepare import Preparation
 from cluster.progress import Reporter, describe
 from cluster.report.versions import note_start
@@ -29,7 +30,7 @@ from cluster.run_log import STOPS, RunLog
 from cluster.scaling import fewest_env_runners
 from cluster.session import Backend, Session, Snapshot
 from cluster.spool import Spool
-from cluster.student_delivery import StudentDelivery, share_reached
+from cluster.student_delivery import StudentDelivery
 from cluster.teach_directory import TeachDirectory
 from cluster.teacher_refresh import TeacherRefresh
 from cluster.teaching import train_teacher_for

@@ -15,6 +15,7 @@ from cluster.config import RunConfig, load_recipe
 from cluster.control import BoardReporter, Control
 from cluster.interrupt import INTERRUPTED
 from cluster.options import Address, AsJson, Detach, Local, Overrides, Recipe
+from cluster.outcome import finished_evaluation, require_share, share_reached
 from cluster.prepare import prepare
 from cluster.progress import make_reporter
 from cluster.run_directory import (
@@ -74,16 +75,24 @@ def run(
 
 @commands.command()
 def resume(
-    run_dir: Annotated[str, typer.Argument(help="A run that was stopped.", show_default=False)],
+    run_dir: Annotated[str, typer.Argument(help="A run directory.", show_default=False)],
     overrides: Overrides = None,
     address: Address = None,
     local: Local = False,
     detach: Detach = False,
 ) -> None:
-    """Go on with a run from its newest checkpoint."""
+    """Go on with a run from its newest checkpoint; a finished one, where --set changes it."""
     directory, config = open_run_directory(run_dir, overrides or [])
+    is_changed = bool(overrides) and config != open_run_directory(run_dir, [])[1]
+    if not is_changed and (evaluation := finished_evaluation(directory)) is not None:
+        print(
+            f"{directory.path}: finished; {share_reached(evaluation)}; train longer with "
+            f"--set total_env_steps=N, score again with stillhouse evaluate {directory.path}"
+        )
+        require_share(evaluation, config.evaluation.required_share)
+        return
     where = Where(address, local, detach)
-    _execute(config, directory.path, where, resumed=directory, is_changed=bool(overrides))
+    _execute(config, directory.path, where, resumed=directory, is_changed=is_changed)
 
 
 @commands.command()

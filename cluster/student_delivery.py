@@ -8,6 +8,7 @@ from cluster.delivery import Delivery
 from cluster.evaluation import judge_student
 from cluster.games import write_games
 from cluster.groundwork import Groundwork
+from cluster.outcome import note_finished, require_share
 from cluster.prepare import Preparation
 from cluster.progress import Reporter
 from cluster.report.disagreements import keep_disagreements
@@ -93,7 +94,8 @@ class StudentDelivery:
         self._delivery.finish(self._reporter.say)
         for path, check in exported.items():
             self._require_agreement(path, check)
-        _require(scores, config.required_share)
+        note_finished(self._directory, evaluation)
+        require_share(evaluation, config.required_share)
         return evaluation
 
     def _export(
@@ -128,27 +130,3 @@ class StudentDelivery:
         self._reporter.say(f"{path.name}, against the student: {check}")
         if not check.suffices(LIMITS["float32"]):
             raise RunFailedError(f"{path}: not like the student, it {check}")
-
-
-def share_reached(evaluation: dict[str, Any]) -> str:
-    """Say in one line what a finished run came to."""
-    return "; ".join(_share_in(task, scores) for task, scores in evaluation["tasks"].items())
-
-
-def _share_in(task: str, scores: dict[str, Any]) -> str:
-    if "student" not in scores:
-        agreement = scores["greedy_agreement"]
-        return f"{task}: {100 * agreement:.1f} % of its teacher's greedy actions, held out"
-    share = scores["share_of_teacher"]
-    reached = "" if share is None else f", {100 * share:.1f} % of its teacher"
-    return f"{task}: the student plays {scores['student']['mean_return']:.2f}{reached}"
-
-
-def _require(scores: Verdict, required: float | None) -> None:
-    share = scores.share
-    if required is not None and (share is None or share.share < required):
-        reached = "no defined share" if share is None else f"{100 * share.share:.1f} %"
-        raise RunFailedError(
-            f"the student reaches {reached} of its teacher, below "
-            f"evaluation.required_share = {100 * required:g} %"
-        )

@@ -51,9 +51,10 @@ def in_words(model: type[BaseModel], error: ValidationError) -> list[str]:
         model: what was to be built.
         error: why it was not.
     """
-    items = [dict(item) for item in error.errors(include_url=False)]
-    alike = itertools.groupby(items, key=lambda item: _without_label(item["loc"]))
-    return [_clause(model, location, [*group]) for location, group in alike]
+    alike = itertools.groupby(
+        error.errors(include_url=False), key=lambda item: _without_label(item["loc"])
+    )
+    return [_clause(model, location, [dict(item) for item in group]) for location, group in alike]
 
 
 def _clause(

@@ -1,0 +1,69 @@
+"""A run that has finished has nothing left to do until its recipe changes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from common.policies.policy import load_policy
+from tests.cartpole import write_run
+from tests.commands import Stillhouse
+
+SHORT = (
+    *("--set", "total_env_steps=600", "--set", "evaluation.num_episodes=2"),
+    *("--set", "evaluation.video=false"),
+)
+
+
+@pytest.fixture
+def finished(tmp_path: Path, stillhouse: Stillhouse) -> Path:
+    """Finish a short run, and return its directory."""
+    write_run(tmp_path)
+    done = stillhouse("run", "recipe.toml", "--local", "--run-dir", "out", *SHORT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return tmp_path / "out"
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Return every file of a run."""
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_finished_run_is_told_and_left_as_it_is(finished: Path, stillhouse: Stillhouse) -> None:
+    again = ("run", "recipe.toml", "--local", "--run-dir", "out", "--resume", *SHORT)
+    for command in (("resume", "out", "--local"), again):
+        before = contents(finished)
+        answer = stillhouse(*command)
+        assert answer.returncode == 0
+        assert "out: finished; CartPole-v1: the student plays" in answer.stdout
+        assert contents(finished) == before
+
+
+def test_a_finished_run_that_falls_short_fails_again(
+    finished: Path, stillhouse: Stillhouse
+) -> None:
+    recipe = finished / "recipe.toml"
+    text = recipe.read_text()
+    recipe.write_text(text.replace("[evaluation]", "[evaluation]\nrequired_share = 1.5"))
+    answer = stillhouse("resume", "out", "--local")
+    assert answer.returncode == 1
+    assert "required_share = 150 %" in answer.stderr
+
+
+def test_a_change_or_another_student_lets_a_finished_run_go_on(
+    finished: Path, stillhouse: Stillhouse
+) -> None:
+    longer = stillhouse("resume", "out", "--local", "--set", "total_env_steps=1_200")
+    assert longer.returncode == 0, longer.stderr
+    last = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["learner/env_steps"] >= 1_200
+
+    student = finished / "student.safetensors"
+    damaged = bytearray(student.read_bytes())
+    damaged[-1] ^= 1
+    student.write_bytes(damaged)
+    again = stillhouse("resume", "out", "--local")
+    assert again.returncode == 0, again.stderr
+    assert "finished;" not in again.stdout
+    assert student.read_bytes() != damaged
+    load_policy(student)
