@@ -13,6 +13,7 @@ from typer.main import get_command
 
 from cluster.cli import app
 from cluster.command_table import MODULES
+from tests.deploy import recipe_keys
 from tests.deploy.documents import DOCUMENTS, ROOT, Command, commands, mentioned
 
 PLACEHOLDER, NUMBER = "N", "3"
@@ -50,6 +51,11 @@ def test_a_command_that_is_mentioned_is_there(command: Command) -> None:
 def test_every_command_is_documented() -> None:
     told = {command.args[0] for command in (*commands(), *mentioned())}
     assert told >= set(MODULES)
+
+
+def test_the_page_of_all_keys_is_that_of_the_code() -> None:
+    written = recipe_keys.PAGE.read_text()
+    assert written == recipe_keys.page(), "make it anew: python -m tests.deploy.recipe_keys"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
