@@ -4,7 +4,8 @@ Exit codes: 0 done, 2 the user's mistake (one line, no traceback), 1 ours, 130 s
 """
 
 import sys
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 
@@ -21,8 +22,19 @@ app = typer.Typer(
 )
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"stillhouse {version('stillhouse')}")
+        raise typer.Exit
+
+
 @app.callback()
-def stillhouse() -> None:
+def stillhouse(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
     """Distil trained reinforcement-learning policies into small ones."""
 
 

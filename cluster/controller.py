@@ -25,7 +25,7 @@ from cluster.outcome import share_reached
 from cluster.prepare import Preparation
 from cluster.progress import Reporter, describe
 from cluster.report.versions import note_start
-from cluster.run_directory import RunDirectory
+from cluster.run_directory import RunDirectory, withdraw_scores
 from cluster.run_log import STOPS, RunLog
 from cluster.scaling import fewest_env_runners
 from cluster.session import Backend, Session, Snapshot
@@ -180,6 +180,8 @@ class Controller:
                 raise
             self._delivery.note(session.unsaved)
             with self._delivery.attempt():
+                if former := withdraw_scores(self._directory):
+                    self._reporter.say(f"note: {', '.join(former)}: of the student before this one")
                 save_policy(trained, self._directory.student)
             return None if stopped else trained
 

@@ -35,13 +35,13 @@ def require_share(evaluation: Evaluation, required: float | None) -> None:
 
 
 def note_finished(directory: RunDirectory, evaluation: Evaluation) -> None:
-    """Write down that the run has finished with the student that lies there.
+    """Write down, and in `evaluation`, that the run has finished with the student that lies there.
 
     Where that cannot be written, the run's next start scores its student once more.
     """
     with suppress(StorageError):
-        digest = directory.student.checksum().sha256
-        write_json(directory.evaluation, evaluation | {_FINISHED: digest})
+        evaluation[_FINISHED] = directory.student.checksum().sha256
+        write_json(directory.evaluation, evaluation)
 
 
 def finished_evaluation(directory: RunDirectory) -> Evaluation | None:

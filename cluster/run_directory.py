@@ -158,6 +158,27 @@ def save_recipe(directory: RunDirectory, config: RunConfig) -> None:
     directory.recipe.write_text(tomli_w.dumps(tree))
 
 
+def withdraw_scores(directory: RunDirectory) -> list[str]:
+    """Remove what a run wrote about the student that lies there, because another one replaces it.
+
+    Returns:
+        The names of that student's further exports, which stay: somebody has asked for them.
+
+    Raises:
+        StorageError: something cannot be removed.
+    """
+    tasks = (directory.path / "tasks").names()
+    for told in (
+        *(directory.evaluation, directory.disagreements, directory.games, directory.onnx),
+        *(directory.of_task(name).onnx for name in tasks),
+    ):
+        told.remove()
+    own = {directory.student.name, directory.student.with_suffix(".json").name}
+    return [
+        name for name in directory.path.names() if name.startswith("student.") and name not in own
+    ]
+
+
 def check_writable(path: Named, *, is_folder: bool = False) -> None:
     """Refuse what on this disk cannot be written, before the work that it is to hold.
 

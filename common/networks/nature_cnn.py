@@ -28,7 +28,11 @@ are with 18 actions: 1,693,362, 427,874, 113,346 and 61,954."""
 
 
 class NatureCNNSpec(StrictModel):
-    """Convolutions, one fully connected layer, and the heads."""
+    """Convolutions, one fully connected layer, and the heads.
+
+    In the place of `channels` and `hidden`, `size` may be one of `SIZES`: "nature", "428k", "113k",
+    "62k".
+    """
 
     name: Literal["nature_cnn"] = "nature_cnn"
     channels: tuple[PositiveInt, ...] = (32, 64, 64)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,10 @@ def test_the_installed_command_prints_one_line_and_no_traceback(tmp_path: Path) 
         check=False,
     )
     assert_refused(Answer(result.returncode, result.stdout, result.stderr), "nothing.toml")
+
+
+def test_the_version_is_told(stillhouse: Stillhouse) -> None:
+    assert stillhouse("--version").stdout == f"stillhouse {version('stillhouse')}\n"
 
 
 def test_check_finds_a_good_recipe_good(

@@ -238,6 +238,15 @@ def test_a_standstill_is_said_written_and_exported(bench: Bench) -> None:
     assert "standing still" in str(bench.control.status.stands_still)
 
 
+def test_a_stopped_run_has_no_scores_of_a_former_student(bench: Bench) -> None:
+    assert bench.run(FakeSession(nothing, num_polls=1)).finished
+    assert bench.directory.evaluation.exists()
+    assert not bench.run(FakeSession(interrupt, num_polls=99)).finished
+    assert bench.directory.student.exists()
+    assert not bench.directory.evaluation.exists()
+    assert not bench.directory.onnx.exists()
+
+
 @pytest.mark.parametrize("ends", [nothing, interrupt], ids=["finished", "stopped"])
 def test_what_cannot_be_written_fails_the_run_when_all_else_is_done(
     ends: Callable[[], None], bench: Bench

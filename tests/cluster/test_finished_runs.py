@@ -50,6 +50,17 @@ def test_a_finished_run_that_falls_short_fails_again(
     assert "required_share = 150 %" in answer.stderr
 
 
+def test_a_longer_run_withdraws_the_scores_and_names_the_exports_of_its_former_student(
+    finished: Path, stillhouse: Stillhouse
+) -> None:
+    (finished / "student.int8.onnx").write_bytes(b"exported before")
+    former = (finished / "student.onnx").read_bytes()
+    longer = stillhouse("resume", "out", "--local", "--set", "total_env_steps=1_200")
+    assert "note: student.int8.onnx: of the student before this one" in longer.stdout
+    assert (finished / "student.int8.onnx").read_bytes() == b"exported before"
+    assert (finished / "student.onnx").read_bytes() != former
+
+
 def test_a_change_or_another_student_lets_a_finished_run_go_on(
     finished: Path, stillhouse: Stillhouse
 ) -> None:
