@@ -55,6 +55,8 @@ class BoardClient:
             self._board = ray.get_actor(BOARD, namespace=NAMESPACE)
         except ValueError:  # no run was ever started here
             self._board = None
+        self.cluster = str(ray.get_runtime_context().gcs_address)
+        """HOST:PORT."""
 
     def entries(self) -> list[Entry]:
         """Return all runs."""

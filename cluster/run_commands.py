@@ -43,12 +43,13 @@ def status(
     """Show the runs of a cluster and how they are."""
     with _board(address) as board:
         entries = board.entries() if name is None else [board.entry(name)]
+        cluster = board.cluster
     if as_json:
         print(json.dumps([entry.as_json() for entry in entries], allow_nan=False))
     elif entries:
-        Console().print(_table(entries))
+        Console().print(_table(entries, f"cluster at {cluster}"))
     else:
-        print("no runs on this cluster")
+        print(f"no runs on the cluster at {cluster}")
     for entry in [] if as_json else entries:
         for line in _remarks(entry):
             print(f"{entry.status.name}: {line}")
@@ -190,8 +191,8 @@ def _remarks(entry: Entry) -> Iterator[str]:
         yield f"nothing was heard of it; go on with: stillhouse resume {status.run_dir}"
 
 
-def _table(entries: list[Entry]) -> Table:
-    table = Table()
+def _table(entries: list[Entry], title: str) -> Table:
+    table = Table(title=title, title_justify="left")
     for column in ("run", "state", "env steps", "env runners", "restarts", "run directory"):
         table.add_column(column, overflow="fold")
     for entry in entries:

@@ -84,7 +84,7 @@ def controller_process() -> psutil.Process:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_detached_run_is_steered_survives_its_controller_and_finishes(
-    stillhouse: Command, tmp_path: Path
+    stillhouse: Command, address: str, tmp_path: Path
 ) -> None:
     endless = (
         *("--set", "total_env_steps=100_000_000", "--set", "learner.checkpoint_interval_s=0.5"),
@@ -95,7 +95,9 @@ def test_a_detached_run_is_steered_survives_its_controller_and_finishes(
     )
     started = wait_for(stillhouse, "walk", lambda s: s["env_steps"] > 2_000)
     assert (started["phase"], started["alive"], started["env_runners"]) == ("distilling", True, 1)
-    assert "walk" in stillhouse("status")
+    told = stillhouse("status")
+    assert "walk" in told
+    assert address in told
     refused = stillhouse("run", "recipe.toml", "--name", "walk", "--detach", code=2)
     assert "a run named walk is going on" in refused
 
