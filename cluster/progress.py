@@ -98,7 +98,9 @@ def describe(metrics: Metrics, *, total_env_steps: int) -> str:
     """Say in one line how a distillation goes: speed, share, who waits, time left."""
     speed = metrics.get("learner/env_steps_per_s", 0.0)
     done = metrics["learner/env_steps"]
-    parts = [f"{done:,.0f} of {total_env_steps:,} env steps", f"{speed:,.0f}/s"]
+    parts = [f"{done:,.0f} of {total_env_steps:,} env steps"]
+    if speed > 0:
+        parts.append(f"{speed:,.0f}/s")
     if (kl := metrics.get("learner/loss")) is not None:
         parts.append(f"loss {kl:.4f}")
     if (share := metrics.get("student/share_of_teacher")) is not None:

@@ -198,7 +198,7 @@ def test_a_teacher_that_was_refreshed_is_told_with_its_version() -> None:
 
 def test_a_description_tells_only_what_is_known() -> None:
     assert describe({"learner/env_steps": 0.0}, total_env_steps=1_000) == (
-        "0 of 1,000 env steps, 0/s, waiting: learner 0 %, env runners 0 %"
+        "0 of 1,000 env steps, waiting: learner 0 %, env runners 0 %"
     )
 
 
