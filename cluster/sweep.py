@@ -8,6 +8,7 @@ student in turn, because trials beside each other disturb each other's clocks.
 
 import json
 import math
+import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -16,7 +17,6 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from ray import tune
-from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from cluster.board import RunStatus
 from cluster.config import RunConfig
@@ -39,6 +39,8 @@ from common.threads import set_threads
 from learners.footprint import Footprint, measure_footprint
 
 Settings = dict[str, Any]
+_SETTINGS = "settings"
+"""Key of a trial's settings in its configuration of Tune's."""
 """Recipe keys with dots, and their values."""
 
 COSTS = ("bytes", "multiply_adds", "latency_ms")
@@ -86,15 +88,15 @@ class SweepResult:
         }
 
 
-def check_variations(config: RunConfig, variations: Sequence[Variation]) -> int:
-    """Find settings that no run could have, before any starts.
+def plan_trials(
+    config: RunConfig, variations: Sequence[Variation], *, num_samples: int | None
+) -> list[Settings]:
+    """Return the settings of all trials, and find those that no run could have before any starts.
 
     Args:
         config: the recipe that is varied.
-        variations: what to vary.
-
-    Returns:
-        How many different trials there are.
+        variations: what to vary; all combinations, or
+        num_samples: so many different ones, drawn at random with the recipe's seed.
 
     Raises:
         UserError: what is wrong, in one line.
@@ -102,7 +104,9 @@ def check_variations(config: RunConfig, variations: Sequence[Variation]) -> int:
     combinations = list(_combinations(variations))
     for settings in combinations:
         prepare(with_settings(config, settings), num_cpus=math.inf, num_gpus=math.inf)
-    return len(combinations)
+    if num_samples is None or num_samples >= len(combinations):
+        return combinations
+    return random.Random(config.seed).sample(combinations, num_samples)
 
 
 def with_settings(config: RunConfig, settings: Settings) -> RunConfig:
@@ -119,36 +123,25 @@ def with_settings(config: RunConfig, settings: Settings) -> RunConfig:
 
 
 def run_sweep(
-    config: RunConfig,
-    variations: Sequence[Variation],
-    out: Location,
-    *,
-    num_samples: int | None,
-    required_share: float,
+    config: RunConfig, trials: Sequence[Settings], out: Location, *, required_share: float
 ) -> SweepResult:
     """Run all trials on the Ray cluster that this process is connected to.
 
     Args:
         config: the recipe that is varied.
-        variations: what to vary; all combinations, or
-        num_samples: so many, drawn at random with the recipe's seed.
+        trials: settings of each.
         out: folder for the trials' run directories and `sweep.json`.
         required_share: the cheapest student with at least this share is chosen.
 
     Raises:
         RunFailedError: no trial delivered a student.
     """
-    draw = tune.grid_search if num_samples is None else tune.choice
     tuner = tune.Tuner(
         tune.with_resources(
             tune.with_parameters(_trial, recipe=config.model_dump_json(), folder=out.absolute),
             {"cpu": 1, "gpu": config.learner.num_gpus},
         ),
-        param_space={variation.key: draw(list(variation.values)) for variation in variations},
-        tune_config=tune.TuneConfig(
-            num_samples=num_samples or 1,
-            search_alg=BasicVariantGenerator(random_state=config.seed),
-        ),
+        param_space={_SETTINGS: tune.grid_search(list(trials))},
         run_config=tune.RunConfig(name="tune", storage_path=out.absolute, verbose=1),
     )
     with redirect_stdout(sys.stderr):  # Tune's progress; the result goes to stdout
@@ -157,7 +150,7 @@ def run_sweep(
     failed: dict[str, str] = {}
     for index in range(len(results)):
         trial = results[index]
-        settings = trial.config or {}
+        settings = (trial.config or {}).get(_SETTINGS, {})
         if trial.error is not None or trial.metrics is None:
             failed[_in_words(settings)] = one_line(trial.error or RuntimeError("no result"))
         else:
@@ -200,11 +193,11 @@ def _best_for(one: Candidate, all_of_them: Sequence[Candidate]) -> tuple[str, ..
     return tuple(cost for cost in COSTS if not beaten(cost))
 
 
-def _trial(settings: Settings, *, recipe: str, folder: str) -> None:
+def _trial(trial: dict[str, Settings], *, recipe: str, folder: str) -> None:
     """Run one trial, in a process of Tune's, and report where its student is."""
     set_threads(1)
     run_dir = f"{folder}/{tune.get_context().get_trial_id()}"
-    config = with_settings(RunConfig.model_validate_json(recipe), settings)
+    config = with_settings(RunConfig.model_validate_json(recipe), trial[_SETTINGS])
     directory = create_run_directory(run_dir, config)
     preparation = prepare(config, num_cpus=math.inf, num_gpus=math.inf)
     control = Control(RunStatus(name=config.name, run_dir=run_dir, task=config.task_name))

@@ -55,21 +55,20 @@ def sweep(
             f"once with stillhouse teach, and name it: [teacher] path = …"
         )
     # Ray Tune takes seconds to import; errors above come without that wait.
-    from cluster.sweep import Variation, check_variations, run_sweep
+    from cluster.sweep import Variation, plan_trials, run_sweep
 
     variations = [Variation(key, values) for key, values in map(_read_variation, vary)]
     path = locate(out or RUNS / f"{config.name}-sweep-{datetime.now():%Y%m%d-%H%M%S}")
     check_new_directory(path)
     errors = Console(stderr=True)
-    number = check_variations(config, variations)
-    errors.print(f"{samples or number} trials, in {path}", markup=False)
+    trials = plan_trials(config, variations, num_samples=samples)
+    errors.print(f"{len(trials)} trials, in {path}", markup=False)
     required = share if share is not None else config.evaluation.required_share
     with standard_output_kept(as_json), opened_backend(address, local=False):
         result = run_sweep(
             config,
-            variations,
+            trials,
             path,
-            num_samples=samples,
             required_share=REQUIRED_SHARE if required is None else required,
         )
     if as_json:

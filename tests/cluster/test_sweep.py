@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.cli import main
-from cluster.sweep import Candidate, Variation, check_variations, judge, with_settings
+from cluster.sweep import Candidate, Variation, judge, plan_trials, with_settings
 from common.errors import UserError
 from common.policies.policy import load_policy
 from learners.footprint import Footprint
@@ -95,7 +95,19 @@ def test_settings_that_no_run_could_have_are_found_before(
     tmp_path: Path, key: str, values: tuple[Any, ...], reason: str
 ) -> None:
     with pytest.raises(UserError, match=reason):
-        check_variations(load_config(tmp_path), [Variation(key, values)])
+        plan_trials(load_config(tmp_path), [Variation(key, values)], num_samples=None)
+
+
+def test_random_trials_are_all_different_and_the_seeds_own(tmp_path: Path) -> None:
+    config = load_config(tmp_path)
+    vary = [Variation("student.network.hidden", ([4], [8], [16])), Variation("seed", (0, 1))]
+    every = plan_trials(config, vary, num_samples=None)
+    assert len(every) == 6
+    drawn = plan_trials(config, vary, num_samples=4)
+    assert len({str(settings) for settings in drawn}) == 4
+    assert all(settings in every for settings in drawn)
+    assert plan_trials(config, vary, num_samples=4) == drawn
+    assert plan_trials(config, vary, num_samples=7) == every
 
 
 @pytest.fixture

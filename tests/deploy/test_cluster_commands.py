@@ -27,7 +27,7 @@ from tests.deploy.ray_head import free_ports
 
 DEADLINE_S = 180.0
 RAY_HOME = "RAY_TMPDIR"
-FEW_GAMES = "--set evaluation.num_episodes=1 --set evaluation.video=false"
+FEW_GAMES = "--set evaluation.num_episodes=2 --set evaluation.video=false"
 PAGE = re.compile(r"http://127\.0\.0\.1:\d+/\S+")
 
 
@@ -64,13 +64,15 @@ class Terminal:
         process = self._start(f"exec {line}")
         assert process.stdout is not None
         printed = []
-        for each in process.stdout:
-            printed.append(each)
-            if seen(each):
-                process.send_signal(signal.SIGINT)
-                process.communicate(timeout=DEADLINE_S)
-                return
-        raise AssertionError(f"{line}\n{''.join(printed)}")
+        try:
+            for each in process.stdout:
+                printed.append(each)
+                if seen(each):
+                    return
+            raise AssertionError(f"{line}\n{''.join(printed)}")
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=DEADLINE_S)
 
     def close(self) -> None:
         """End every process that was started here."""
@@ -129,7 +131,8 @@ def run_is(terminal: Terminal, wanted: Callable[[dict[str, Any]], bool]) -> None
 def opens(line: str) -> bool:
     """Whether a line tells the address of a page; the page must open."""
     if found := PAGE.search(line):
-        with urllib.request.urlopen(found.group(), timeout=DEADLINE_S) as answer:
+        browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+        with browser.open(found.group(), timeout=DEADLINE_S) as answer:
             assert answer.status == 200
     return found is not None
 
