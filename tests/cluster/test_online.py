@@ -205,11 +205,12 @@ def test_on_ray_every_version_reaches_learner_env_runners_and_shared_inference(
     config = loaded(
         tmp_path,
         "total_env_steps=10_000_000",
+        "behavior.name=student",  # whose share is known soon
         "actors.num_cpus_per_runner=0.4",
         f"actors.inference.placement={placement}",
     )
     directory = create_run_directory(tmp_path / "run", config)
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 300
 
     def good_enough(figures: dict[str, float]) -> bool:
         assert time.monotonic() < deadline, (figures, trainer.said)

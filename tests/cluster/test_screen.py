@@ -39,7 +39,7 @@ def test_a_run_whose_terminal_is_closed_ends_with_a_checkpoint_and_a_student(
     command = [sys.executable, "-m", "cluster", "run", "recipe.toml", "--local", "--run-dir", "out"]
     terminal, other_end = pty.openpty()
     process = subprocess.Popen(
-        [*command, "--set", "total_env_steps=100_000_000"],
+        [*command, "--set", "total_env_steps=100_000_000", "--set", "behavior.name=student"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"},
         stdin=other_end,

@@ -75,12 +75,13 @@ class Terminal:
             process.communicate(timeout=DEADLINE_S)
 
     def close(self) -> None:
-        """End every process that was started here."""
-        mine = []
+        """End every process that was started here; Ray's workers write over their environment, but
+        have parents that do not."""
+        mine: set[psutil.Process] = set()
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.environ().get(RAY_HOME) == str(self._home):
-                    mine.append(process)
+                    mine |= {process, *process.children(recursive=True)}
         for process in mine:
             with suppress(psutil.NoSuchProcess):
                 process.kill()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.bench import rounds as bench_rounds
 from cluster.bench.parts import Part, build_parts, measure_in_turn, real_observations
 from cluster.bench.report import BenchReport
 from cluster.bench.rounds import run_bench
@@ -132,7 +133,11 @@ def test_ratios_are_of_the_same_round(preparation: Preparation) -> None:
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_round_on_ray_gives_every_figure(preparation: Preparation, ray_backend: Backend) -> None:
+def test_a_round_on_ray_gives_every_figure(
+    preparation: Preparation, ray_backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bench_rounds, "SETTLE_S", 1.0)
+
     class Kept:
         """The test's backend, which the bench must not end before its time."""
 
@@ -149,7 +154,7 @@ def test_a_round_on_ray_gives_every_figure(preparation: Preparation, ray_backend
         preparation.teacher,
         Kept,
         num_cores=2,
-        seconds=2.0,
+        seconds=1.0,
         rounds=1,
         with_whole=True,
         say=said.append,
