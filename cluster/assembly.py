@@ -10,8 +10,8 @@ from actors.env_runner import EnvRunner
 from actors.environments import VectorEnvironment, make_environment
 from actors.evaluator import EvaluationResult, evaluate
 from actors.shared_inference import SharedInference
-from cluster.config import RunConfig
-from cluster.dataset_config import DatasetConfig
+from cluster.recipe.config import RunConfig
+from cluster.recipe.dataset import DatasetConfig
 from common.codec import EncodedChunk
 from common.dataset import open_dataset
 from common.networks.inputs import Layout, Precision

@@ -21,7 +21,7 @@ def opened_backend(address: str | None, local: bool) -> Iterator[Backend]:
 
         backend = LocalBackend()
     else:
-        from cluster.ray_backend import RayBackend
+        from cluster.on_ray.backend import RayBackend
 
         backend = RayBackend(address=address, num_cpus=num_cpus_here())
     try:

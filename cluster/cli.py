@@ -1,4 +1,4 @@
-"""The command line: `stillhouse COMMAND`; the commands are listed in `cluster.command_table`.
+"""The command line: `stillhouse COMMAND`; the commands are listed in `cluster.commands.table`.
 
 Exit codes: 0 done, 2 the user's mistake (one line, no traceback), 1 ours, 130 stopped by Ctrl-C.
 """
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cluster.command_table import CommandTable
+from cluster.commands.table import CommandTable
 from cluster.interrupt import INTERRUPTED
 from common.credentials import refuse_credentials
 from common.errors import StillhouseError, UserError

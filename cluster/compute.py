@@ -17,7 +17,7 @@ import numpy as np
 
 from actors.config import ActorsConfig
 from cluster.assembly import build_learner
-from cluster.config import RunConfig
+from cluster.recipe.config import RunConfig
 from common.config import StrictModel
 from common.frames import FrameObservations
 from common.measured import remembered, time_in_turn

@@ -1,8 +1,8 @@
 """What a run hears and says while it goes on.
 
 The controller reports how things are to its `Control` and looks there, at every poll, what is
-wanted. `Control` itself talks to nobody; `cluster.ray_board.BoardLink` exchanges the two with the
-run board from a thread of its own, so that neither a busy controller nor a slow board holds the
+wanted. `Control` itself talks to nobody; `cluster.on_ray.board.BoardLink` exchanges the two with
+the run board from a thread of its own, so that neither a busy controller nor a slow board holds the
 other up.
 """
 

@@ -5,7 +5,7 @@
       → distil: a `Session` runs the main road, polled here about once a second
       → evaluate the student → export, footprint, table, evaluation.json, report.html
 
-The data's own loops, and what each waits for, are listed in `cluster.ray_actors`; the controller
+The data's own loops, and what each waits for, are listed in `cluster.on_ray.actors`; the controller
 is on none of them. It decides when a run ends, and it writes down what happened.
 """
 
@@ -31,9 +31,9 @@ from cluster.scaling import fewest_env_runners
 from cluster.session import Backend, Session, Snapshot
 from cluster.spool import Spool
 from cluster.student_delivery import StudentDelivery
-from cluster.teach_directory import TeachDirectory
 from cluster.teacher_refresh import TeacherRefresh
-from cluster.teaching import train_teacher_for
+from cluster.teaching.directory import TeachDirectory
+from cluster.teaching.training import train_teacher_for
 from cluster.telemetry import Metrics
 from common.errors import RunFailedError
 from common.policies.policy import Policy, save_policy

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from actors.evaluator import EvaluationResult
-from cluster.config import RunConfig
 from cluster.offline import some_observations
 from cluster.offline_scores import OfflineScores
 from cluster.prepare import Preparation
+from cluster.recipe.config import RunConfig
 from cluster.scoring import Scores, Verdict
 from cluster.session import Backend, EvaluationJob
 from cluster.task_scores import TaskScores

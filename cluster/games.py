@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from actors.playback import HELD_FRAMES, Playback, Played
-from cluster.config import RunConfig
 from cluster.players import Entry, players_of, student_entry, teacher_entry
 from cluster.prepare import Preparation
+from cluster.recipe.config import RunConfig
 from cluster.run_directory import RunDirectory, write_json
 from cluster.video import FRAMES_PER_S, Video, write_video
 from common.errors import StorageError, UserError

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from actors.evaluator import EvaluationResult
-from cluster.config import RunConfig
 from cluster.evaluation import play_random, play_teacher
 from cluster.offline import some_observations, with_plain_readers
 from cluster.prepare import Preparation, new_student
 from cluster.progress import Reporter
+from cluster.recipe.config import RunConfig
 from cluster.run_directory import RunDirectory, write_json
 from cluster.session import Backend
 from cluster.telemetry import TaskReturns

@@ -20,10 +20,10 @@ from cluster.assembly import (
     play_episodes,
 )
 from cluster.compute import resolve_compute
-from cluster.config import RunConfig
 from cluster.local_recording import LocalRecording
 from cluster.placement import build_acting_teacher, build_labeller, build_relabeller
 from cluster.prepare import Preparation
+from cluster.recipe.config import RunConfig
 from cluster.recording import Recording, RecordingJob
 from cluster.scaling import check_num_env_runners
 from cluster.session import EvaluationJob, Export, Session, Snapshot

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from actors.environments import EnvironmentSpec, make_environment
-from cluster.config import RunConfig
+from cluster.recipe.config import RunConfig
 from common.dataset import Dataset, open_dataset
 from common.errors import ConfigError, DatasetError, MismatchError, UserError
 from common.policies.inference import Observations

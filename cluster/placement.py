@@ -16,7 +16,7 @@ import torch
 from actors.placement import AtSamplingPlacement, SharedPlacement
 from actors.shared_inference import QuestionGatherer, SharedInference
 from cluster.assembly import build_inference
-from cluster.config import RunConfig
+from cluster.recipe.config import RunConfig
 from common.policies.inference import CPU, InferencePolicy
 from common.policies.policy import Policy
 from common.policies.refreshable import RefreshablePolicy

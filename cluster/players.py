@@ -18,10 +18,10 @@ from ale_py import roms
 from actors.environments import ENV_CONFIGS, EnvConfig, RenderedEnvironment, make_rendered
 from actors.environments.atari import AtariConfig, AtariView
 from actors.playback import Player
-from cluster.config import RunConfig
 from cluster.prepare import prepare
+from cluster.recipe.config import RunConfig
+from cluster.recipe.teacher_checks import check_spaces
 from cluster.run_directory import RunDirectory, kept_teacher
-from cluster.teacher_checks import check_spaces
 from common.config import validate
 from common.errors import ConfigError, MismatchError, RunDirectoryError, UserError
 from common.policies.inference import InferencePolicy

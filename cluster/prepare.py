@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from actors.environments import EnvironmentSpec
 from actors.placement import SharedPlacement
 from cluster.assembly import build_environment
-from cluster.config import RunConfig
 from cluster.offline import decide_play, open_checked, recorded_spaces
-from cluster.task_config import TeacherConfig
-from cluster.teacher_checks import check_teacher, provenance_warnings
+from cluster.recipe.config import RunConfig
+from cluster.recipe.tasks import TeacherConfig
+from cluster.recipe.teacher_checks import check_teacher, provenance_warnings
 from common.dataset import Dataset
 from common.errors import MismatchError, ResourceError
 from common.policies.policy import Policy, new_policy

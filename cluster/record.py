@@ -16,12 +16,12 @@ import numpy as np
 
 from actors.behavior import TeacherDriven
 from actors.placement import RunnerPlacement
-from cluster.config import RunConfig
 from cluster.interrupt import deferred_interrupt
 from cluster.progress import Reporter
+from cluster.recipe.config import RunConfig
+from cluster.recipe.teacher_view import refuse_view
 from cluster.recording import RecordingJob
 from cluster.session import Backend
-from cluster.teacher_view import refuse_view
 from common.dataset import Manifest
 from common.errors import ConfigError, DatasetError
 from common.storage import Location

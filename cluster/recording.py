@@ -1,6 +1,6 @@
 """What a recording is to the loop in `cluster.record`, whoever runs it.
 
-Two rooms implement `Recording`: `cluster.ray_recording` and `cluster.local_recording`.
+Two rooms implement `Recording`: `cluster.on_ray.recording` and `cluster.local_recording`.
 """
 
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ from typing import Any
 
 import tomli_w
 
-from cluster.config import RunConfig, load_recipe
+from cluster.recipe.config import RunConfig, load_recipe
 from cluster.teacher_versions import newest_taken
 from common.errors import ConfigError, RunDirectoryError
 from common.policies.policy import Policy, load_policy

@@ -1,7 +1,7 @@
 """The run's log: everything that is said, one JSON object a line, and warnings on the screen.
 
-What the packages log through `logging` (also in Ray actors, see `cluster.actor_logs`) and what the
-controller tells the reporter ends up in `log.jsonl`; warnings reach the reporter too.
+What the packages log through `logging` (also in Ray actors, see `cluster.on_ray.actor_logs`) and
+what the controller tells the reporter ends up in `log.jsonl`; warnings reach the reporter too.
 """
 
 import json
@@ -13,10 +13,10 @@ from typing import Any
 
 from rich.table import Table
 
-from cluster.actor_logs import PACKAGES
-from cluster.config import RunConfig
 from cluster.growing_file import GrowingFile
+from cluster.on_ray.actor_logs import PACKAGES
 from cluster.progress import Reporter
+from cluster.recipe.config import RunConfig
 from common.errors import StillhouseError
 
 CONTROLLER = "controller"

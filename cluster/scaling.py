@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from actors.collector import CollectorStats
 from actors.config import ScalingConfig
 from actors.placement import SharedPlacement
-from cluster.config import RunConfig
+from cluster.recipe.config import RunConfig
 from common.errors import ConfigError
 from common.trajectory import Life
 from learners.trainer import TrainerStats

@@ -1,6 +1,6 @@
 """What a running distillation shows to the controller, whoever runs it.
 
-Two backends implement `Backend`: `cluster.ray_backend` (actors on a Ray cluster) and
+Two backends implement `Backend`: `cluster.on_ray.backend` (actors on a Ray cluster) and
 `cluster.local_backend` (everything in this process, in turn).
 """
 
@@ -11,8 +11,8 @@ from typing import Literal, Protocol
 from actors.collector import CollectorStats
 from actors.evaluator import EvaluationResult
 from actors.shared_inference import InferenceStats
-from cluster.config import RunConfig
 from cluster.prepare import Preparation
+from cluster.recipe.config import RunConfig
 from cluster.recording import Recording, RecordingJob
 from common.policies.inference import Observations
 from common.policies.policy import Policy

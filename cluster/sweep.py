@@ -19,12 +19,12 @@ from typing import Any, NamedTuple
 from ray import tune
 
 from cluster.board import RunStatus
-from cluster.config import RunConfig
 from cluster.control import BoardReporter, Control
 from cluster.controller import Controller
 from cluster.local_backend import LocalBackend
+from cluster.on_ray.errors import one_line
 from cluster.prepare import prepare
-from cluster.ray_errors import one_line
+from cluster.recipe.config import RunConfig
 from cluster.run_directory import (
     RunDirectory,
     create_run_directory,

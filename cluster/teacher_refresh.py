@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cluster.config import RunConfig
+from cluster.recipe.config import RunConfig
 from cluster.session import Backend, EvaluationJob
 from cluster.teacher_versions import Incoming, IncomingVersions, save_taken
 from common.errors import StillhouseError, StorageError

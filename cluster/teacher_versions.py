@@ -10,7 +10,7 @@ import re
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from cluster.task_config import TeacherConfig
+from cluster.recipe.tasks import TeacherConfig
 from common.errors import MismatchError, UserError
 from common.policies.policy import Policy, load_policy, save_policy
 from common.policies.spec import PolicySpec

@@ -22,7 +22,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from cluster.config import WatchdogConfig
+from cluster.recipe.config import WatchdogConfig
 from cluster.session import Snapshot
 from common.replay.rate_limiter import RateLimiter, RateLimits
 from common.replay.shard import ShardStats

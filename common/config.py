@@ -1,6 +1,6 @@
 """Strict configuration: a frozen pydantic base, TOML in, and errors that a person can act on.
 
-Every folder owns its own models, built on `StrictModel`; `cluster.config.RunConfig` composes
+Every folder owns its own models, built on `StrictModel`; `cluster.recipe.config.RunConfig` composes
 them. This module knows none of them.
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from cluster.config import RunConfig, load_recipe
+from cluster.recipe.config import RunConfig, load_recipe
 from common.networks.mlp import MLPSpec
 from common.policies.policy import Policy, policy_from_state, save_policy
 from common.policies.spec import DistKind, ObservationSpec, PolicySpec

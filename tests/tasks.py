@@ -8,7 +8,7 @@ import torch
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from gymnasium.spaces import Discrete
 
-from cluster.config import RunConfig, load_recipe
+from cluster.recipe.config import RunConfig, load_recipe
 from common.networks.mlp import MLPSpec
 from common.policies.policy import Policy, policy_from_state, save_policy
 from common.policies.spec import ObservationSpec, PolicySpec

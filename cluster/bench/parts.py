@@ -19,8 +19,8 @@ from actors.env_runner import EnvRunner
 from actors.environments import make_environment
 from cluster.assembly import build_inference, build_learner, build_shard
 from cluster.compute import inference_forms, resolve_compute, training_forms
-from cluster.config import RunConfig
 from cluster.prepare import Preparation, new_student
+from cluster.recipe.config import RunConfig
 from common.codec import EncodedChunk, decode, encode
 from common.policies.actions import draw_actions, empty_actions
 from common.policies.inference import InferencePolicy, Observations, PolicyOutputs

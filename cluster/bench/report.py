@@ -23,7 +23,7 @@ from typing import Any
 
 from rich.table import Table
 
-from cluster.config import RunConfig
+from cluster.recipe.config import RunConfig
 
 Samples = dict[str, list[float]]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from actors.behavior import StudentDriven
 from cluster.bench.parts import Part, build_parts, measure_in_turn, resolve_on_play
 from cluster.bench.report import BenchReport, Samples
-from cluster.config import RunConfig
 from cluster.prepare import Preparation, prepare
+from cluster.recipe.config import RunConfig
 from cluster.session import Backend, Session, Snapshot
 from common.policies.policy import Policy
 

@@ -22,7 +22,7 @@ LOOK_S = 0.5
 
 
 class Board(Protocol):
-    """What is asked of the run board (`cluster.ray_board.BoardClient`)."""
+    """What is asked of the run board (`cluster.on_ray.board.BoardClient`)."""
 
     def entry(self, name: str) -> Entry:
         """Return a run."""

@@ -10,8 +10,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from cluster.export_source import open_source
-from cluster.exporting import export_checked
+from cluster.exports.exporting import export_checked
+from cluster.exports.source import open_source
 from common.statistics import bootstrap_mean
 from common.storage import locate
 from common.threads import set_threads

@@ -36,12 +36,12 @@ from ray.cluster_utils import Cluster
 from rich.console import Console
 
 from cluster.board import RunStatus
-from cluster.config import RunConfig, load_recipe
 from cluster.control import Control
 from cluster.controller import Controller, Outcome
+from cluster.on_ray.backend import RayBackend
 from cluster.prepare import prepare
 from cluster.progress import PlainReporter
-from cluster.ray_backend import RayBackend
+from cluster.recipe.config import RunConfig, load_recipe
 from cluster.run_directory import create_run_directory
 from cluster.session import Session, Snapshot
 from tests.benchmarks.processes import family

@@ -27,9 +27,9 @@ from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
+from cluster.on_ray.backend import RayBackend
+from cluster.on_ray.session import POLL_S
 from cluster.prepare import prepare
-from cluster.ray_backend import RayBackend
-from cluster.ray_session import POLL_S
 from cluster.session import Session, Snapshot
 from tests.benchmarks.null_run import CPUS_PER_RAYLET, many_raylets, null_recipe, wait_for_data
 from tests.benchmarks.processes import OwnTraffic, ProcessorTime, memory_by_role

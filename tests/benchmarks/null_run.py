@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.cluster_utils import Cluster
 
-from cluster.config import RunConfig
+from cluster.recipe.config import RunConfig
 from cluster.session import Session
 from common.networks.mlp import MLPSpec
 from common.policies.policy import new_policy, save_policy

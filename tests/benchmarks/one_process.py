@@ -20,8 +20,8 @@ from ale_py.vector_env import AtariVectorEnv
 from torch.nn import functional as F
 
 from actors.environments.atari import AtariConfig
-from cluster.config import RunConfig, load_recipe
 from cluster.prepare import new_student, prepare
+from cluster.recipe.config import RunConfig, load_recipe
 from common.policies.policy import save_policy
 from learners.objectives.temperature import find_temperature
 

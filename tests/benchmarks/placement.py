@@ -25,9 +25,9 @@ import torch
 
 from actors.placement import AtSamplingPlacement, RunnerPlacement, SharedPlacement
 from cluster.backends import num_cpus_here
-from cluster.config import load_recipe
+from cluster.on_ray.backend import RayBackend
 from cluster.prepare import prepare
-from cluster.ray_backend import RayBackend
+from cluster.recipe.config import load_recipe
 from cluster.session import Snapshot
 from common.threads import set_threads
 

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from cluster.backends import num_cpus_here
 from cluster.bench.parts import resolve_on_play
-from cluster.config import load_recipe
+from cluster.on_ray.backend import RayBackend
 from cluster.prepare import prepare
-from cluster.ray_backend import RayBackend
+from cluster.recipe.config import load_recipe
 from tests.benchmarks.one_process import RECIPE, PlainLoop
 
 SPEED = [

@@ -25,10 +25,10 @@ import numpy as np
 from actors.behavior import TeacherDriven
 from actors.evaluator import EvaluationResult
 from cluster.assembly import build_collector
-from cluster.config import RunConfig, load_recipe
 from cluster.evaluation import play_policy, play_teacher
 from cluster.local_backend import LocalBackend
 from cluster.prepare import Preparation, prepare
+from cluster.recipe.config import RunConfig, load_recipe
 from common.codec import EncodedChunk, decode
 from common.policies.inference import InferencePolicy
 from common.policies.policy import Policy

@@ -27,9 +27,9 @@ import numpy as np
 
 from cluster.backends import num_cpus_here
 from cluster.bench.parts import resolve_on_play
-from cluster.config import load_recipe
+from cluster.on_ray.backend import RayBackend
 from cluster.prepare import prepare
-from cluster.ray_backend import RayBackend
+from cluster.recipe.config import load_recipe
 from cluster.run_directory import RunDirectory
 from cluster.session import Session
 from cluster.spool import Spool

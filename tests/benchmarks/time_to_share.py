@@ -28,9 +28,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
-from cluster.config import load_recipe
+from cluster.on_ray.actors import play_remotely
 from cluster.prepare import prepare
-from cluster.ray_actors import play_remotely
+from cluster.recipe.config import load_recipe
 from common.policies.policy import Policy, policy_to_bytes
 from common.statistics import share_of_teacher
 from tests.benchmarks.roads import ROADS, Road, Student

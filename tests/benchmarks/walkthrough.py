@@ -30,7 +30,7 @@ import psutil
 import ray
 
 from cluster.board import RunStatus
-from cluster.ray_board import BoardClient
+from cluster.on_ray.board import BoardClient
 from cluster.run_directory import RunDirectory
 from tests.cartpole import save_cartpole_teacher, write_recipe
 from tests.commands import ROOT

@@ -28,7 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def ray_backend() -> Iterator[Backend]:
     """Start Ray on this machine with two CPUs and end it after the test."""
-    from cluster.ray_backend import RayBackend
+    from cluster.on_ray.backend import RayBackend
 
     backend = RayBackend(address=None, num_cpus=2)
     try:

@@ -9,10 +9,10 @@ from rich.table import Table
 
 from actors.evaluator import EvaluationResult
 from cluster.board import RunStatus
-from cluster.config import RunConfig
 from cluster.control import Control
 from cluster.controller import Controller, Outcome
 from cluster.prepare import Preparation, prepare
+from cluster.recipe.config import RunConfig
 from cluster.run_directory import RunDirectory, create_run_directory
 from cluster.session import EvaluationJob, Export, Session, Snapshot
 from common.errors import RunFailedError

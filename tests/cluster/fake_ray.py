@@ -13,10 +13,10 @@ import pytest
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayTaskError
 
 from actors.env_runner import EpisodeResult
-from cluster.config import RunConfig
+from cluster.on_ray.backend import RayBackend
+from cluster.on_ray.session import RaySession
 from cluster.prepare import Preparation, prepare
-from cluster.ray_backend import RayBackend
-from cluster.ray_session import RaySession
+from cluster.recipe.config import RunConfig
 from common.policies.policy import new_policy, policy_to_bytes
 from common.trajectory import STUDENT
 from tests.cartpole import cartpole_teacher, load_config
@@ -32,12 +32,12 @@ TRAINED = new_policy(cartpole_teacher().spec.model_copy(update={"name": "trained
 
 ROOMS = {
     "pulse": ("ray", "time"),
-    "ray_backend": ("ray",),
-    "ray_connection": ("ray",),
-    "ray_env_runners": ("ray", "time", "node_of"),
-    "ray_learner": ("ray", "time", "node_of"),
-    "ray_session": ("ray", "time"),
-    "ray_shards": ("ray",),
+    "backend": ("ray",),
+    "connection": ("ray",),
+    "env_runners": ("ray", "time", "node_of"),
+    "learner": ("ray", "time", "node_of"),
+    "session": ("ray", "time"),
+    "shards": ("ray",),
 }
 """The modules of a session on Ray, and what each of them has of Ray and of the clock."""
 
@@ -213,10 +213,10 @@ def patched(monkeypatch: pytest.MonkeyPatch) -> Ray:
     stands_in = {"ray": fake, "time": clock, "node_of": lambda actor: "node"}
     for room, names in ROOMS.items():
         for name in names:
-            monkeypatch.setattr(f"cluster.{room}.{name}", stands_in[name])
-    monkeypatch.setattr("cluster.ray_backend.wait_for_room", lambda *asked, **limits: None)
-    monkeypatch.setattr("cluster.ray_session.Reservation", FakeReservation)
-    monkeypatch.setattr("cluster.ray_session.LogCollector", FakeLogs)
+            monkeypatch.setattr(f"cluster.on_ray.{room}.{name}", stands_in[name])
+    monkeypatch.setattr("cluster.on_ray.backend.wait_for_room", lambda *asked, **limits: None)
+    monkeypatch.setattr("cluster.on_ray.session.Reservation", FakeReservation)
+    monkeypatch.setattr("cluster.on_ray.session.LogCollector", FakeLogs)
     return fake
 
 
@@ -243,7 +243,7 @@ class FakeCluster:
             ("RAY_REPLAY_SHARD", self.shards),
             ("RAY_WEIGHT_STORE", self.stores),
         ):
-            monkeypatch.setattr(f"cluster.ray_session.{name}", actors)
+            monkeypatch.setattr(f"cluster.on_ray.session.{name}", actors)
 
     def prepared(self, *overrides: str) -> Preparation:
         limits = ("learner.max_restarts=2", "actors.max_restarts=2", "actors.num_env_runners=2")

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from cluster.config import RunConfig
 from cluster.evaluation import evaluate_student
 from cluster.local_backend import LocalBackend
 from cluster.prepare import prepare
+from cluster.recipe.config import RunConfig
 from common.config import validate
 from tests.cartpole import cartpole_teacher
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from actors.collector import Collector
-from cluster import assembly, local_backend, ray_actors, ray_rank
+from cluster import assembly, local_backend
 from cluster.assembly import (
     build_collector,
     build_readers,
@@ -15,9 +15,11 @@ from cluster.assembly import (
     build_trainer,
     play_episodes,
 )
-from cluster.config import RunConfig
 from cluster.local_backend import LocalBackend, LocalSession
+from cluster.on_ray import actors as ray_actors
+from cluster.on_ray import rank as ray_rank
 from cluster.prepare import Preparation, prepare
+from cluster.recipe.config import RunConfig
 from common.codec import EncodedChunk, decode
 from common.policies.inference import InferencePolicy
 from common.policies.policy import Policy

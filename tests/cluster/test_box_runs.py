@@ -7,12 +7,12 @@ import torch
 from rich.console import Console
 
 from cluster.board import RunStatus
-from cluster.config import RunConfig, load_recipe
 from cluster.control import Control
 from cluster.controller import Controller, Outcome
 from cluster.local_backend import LocalBackend
 from cluster.prepare import prepare
 from cluster.progress import PlainReporter
+from cluster.recipe.config import RunConfig, load_recipe
 from cluster.record import record, recording_config
 from cluster.recording import RecordingJob
 from cluster.run_directory import RunDirectory, create_run_directory

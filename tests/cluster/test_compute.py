@@ -9,7 +9,7 @@ import torch
 
 from cluster import compute
 from cluster.compute import MIN_AGREEMENT, inference_forms, resolve_compute, training_forms
-from cluster.config import RunConfig
+from cluster.recipe.config import RunConfig
 from common.policies.inference import InferencePolicy, lead_of_the_best
 from common.policies.policy import Policy
 from tests.builders import SIZE, STACK, make_policy

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from actors.environments import make_environment
-from cluster.config import load_recipe
 from cluster.prepare import prepare
+from cluster.recipe.config import load_recipe
 
 pytest.importorskip("highway_env", reason='needs pip install "stillhouse[driving]"')
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from cluster.config import load_recipe
-from cluster.detached import take_teacher_along
 from cluster.local_backend import LocalBackend
+from cluster.on_ray.detached import take_teacher_along
 from cluster.prepare import prepare
+from cluster.recipe.config import load_recipe
 from cluster.run_directory import RunDirectory, kept_teacher, read_evaluation
 from cluster.session import Backend
 from common.errors import MismatchError, PolicyFileError

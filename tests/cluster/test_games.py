@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from cluster.assembly import play_episodes
-from cluster.config import RunConfig, load_recipe
 from cluster.games import GAME_BYTES, GAME_S, GAME_STEPS, write_game, write_games
 from cluster.prepare import Preparation, prepare
+from cluster.recipe.config import RunConfig, load_recipe
 from cluster.run_directory import RunDirectory
 from cluster.video import FRAMES_PER_S
 from common.errors import ConfigError

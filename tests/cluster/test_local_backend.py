@@ -8,9 +8,9 @@ import pytest
 from actors.collector import Collector
 from cluster import local_backend
 from cluster.assembly import build_collector
-from cluster.config import RunConfig
 from cluster.local_backend import LocalBackend
 from cluster.prepare import prepare
+from cluster.recipe.config import RunConfig
 from cluster.session import Session, Snapshot
 from common.errors import ConfigError
 from tests.cartpole import cartpole_teacher, load_config

@@ -14,8 +14,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from cluster.monitor import Monitor
+from cluster.on_ray.backend import RayBackend
 from cluster.prepare import prepare
-from cluster.ray_backend import RayBackend
 from cluster.run_directory import create_run_directory
 from cluster.run_log import RunLog
 from cluster.spool import Spool

@@ -17,11 +17,11 @@ import torch
 from rich.table import Table
 
 from cluster.board import RunStatus, Wanted
-from cluster.config import RunConfig
 from cluster.control import Control
 from cluster.controller import Controller, Outcome
 from cluster.local_backend import LocalBackend
 from cluster.prepare import prepare
+from cluster.recipe.config import RunConfig
 from cluster.run_directory import RunDirectory, create_run_directory, kept_teacher
 from cluster.session import Backend
 from common.policies.policy import Policy, load_policy, save_policy

@@ -12,7 +12,6 @@ import torch
 from actors.shared_inference import SharedInference
 from cluster import placement
 from cluster.assembly import build_collector, build_readers, build_shard
-from cluster.config import RunConfig
 from cluster.placement import (
     build_acting_teacher,
     build_gatherer,
@@ -20,6 +19,7 @@ from cluster.placement import (
     build_shared_teacher,
 )
 from cluster.prepare import new_student, prepare
+from cluster.recipe.config import RunConfig
 from common.codec import EncodedChunk, decode
 from common.policies.acting import ActingPolicy
 from common.policies.inference import InferencePolicy, PolicyOutputs

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 import torch
 
-from cluster.config import RunConfig, load_recipe
 from cluster.prepare import Preparation, check_resources, new_student, prepare, taught_spec
+from cluster.recipe.config import RunConfig, load_recipe
 from common.errors import ConfigError, MismatchError, PolicyFileError, ResourceError, UserError
 from common.policies.policy import save_policy
 from common.policies.spec import ActingSpec

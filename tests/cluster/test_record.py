@@ -11,9 +11,9 @@ import torch
 
 from actors.environments import make_environment
 from cluster import local_recording
-from cluster.config import RunConfig
 from cluster.local_backend import LocalBackend
 from cluster.prepare import prepare
+from cluster.recipe.config import RunConfig
 from cluster.record import check_new_dataset, record, recording_config
 from cluster.recording import RecordingJob
 from cluster.session import Backend

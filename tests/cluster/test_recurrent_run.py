@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.config import load_recipe
 from cluster.prepare import prepare
+from cluster.recipe.config import load_recipe
 from tests.benchmarks.recurrent_teacher import NAME, RECIPE, distil, held_out_chunks, score
 
 OVERRIDES = [

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from cluster.assembly import build_collector
-from cluster.config import RunConfig
 from cluster.local_backend import LocalBackend, LocalSession
 from cluster.placement import build_acting_teacher, build_labeller, build_relabeller
 from cluster.prepare import Preparation, new_student, prepare
+from cluster.recipe.config import RunConfig
 from common.codec import EncodedChunk, decode
 from common.errors import ConfigError
 from common.policies.inference import InferencePolicy

@@ -11,12 +11,12 @@ from rich.console import Console
 
 from cluster import local_backend
 from cluster.board import RunStatus
-from cluster.config import RunConfig
 from cluster.control import Control
 from cluster.controller import Controller, Outcome
 from cluster.local_backend import LocalBackend, LocalSession
 from cluster.prepare import prepare
 from cluster.progress import PlainReporter
+from cluster.recipe.config import RunConfig
 from cluster.run_directory import RunDirectory, create_run_directory, open_run_directory
 from cluster.session import Backend, Session
 from common.errors import ConfigError

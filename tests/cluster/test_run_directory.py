@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.detached import take_teacher_along
+from cluster.on_ray.detached import take_teacher_along
 from cluster.run_directory import (
     RunDirectory,
     check_new_directory,

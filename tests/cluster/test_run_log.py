@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.table import Table
 
-from cluster.actor_logs import PACKAGES
+from cluster.on_ray.actor_logs import PACKAGES
 from cluster.run_log import RunLog
 from common.errors import RunFailedError
 from tests.cartpole import load_config

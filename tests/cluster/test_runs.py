@@ -12,12 +12,12 @@ import pytest
 from rich.console import Console
 
 from cluster.board import RunStatus
-from cluster.config import RunConfig
 from cluster.control import Control
 from cluster.controller import Controller, Outcome
 from cluster.local_backend import LocalBackend
 from cluster.prepare import prepare
 from cluster.progress import PlainReporter
+from cluster.recipe.config import RunConfig
 from cluster.run_directory import RunDirectory, create_run_directory
 from cluster.session import Backend
 from common.errors import RunFailedError
@@ -188,7 +188,7 @@ def test_ranks_hear_what_the_student_reaches_and_ask_the_teacher_for_features(
 def test_killed_actors_come_back_and_nothing_is_counted_twice(
     tmp_path: Path, ray_backend: Backend
 ) -> None:
-    from cluster.ray_session import RaySession
+    from cluster.on_ray.session import RaySession
 
     config = load_config(
         tmp_path, "total_env_steps=10_000_000", "learner.checkpoint_interval_s=0.5"
@@ -272,7 +272,7 @@ def test_a_run_with_two_ranks_reaches_its_teacher(tmp_path: Path, ray_backend: B
 def test_ranks_go_on_from_the_checkpoint_where_one_is_killed(
     tmp_path: Path, ray_backend: Backend
 ) -> None:
-    from cluster.ray_session import RaySession
+    from cluster.on_ray.session import RaySession
 
     checkpoints = tmp_path / "checkpoints"
     config = load_config(

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from cluster.assembly import build_readers, build_shard
-from cluster.config import RunConfig
+from cluster.recipe.config import RunConfig
 from common.codec import EncodedChunk, encode
 from common.replay.rate_limiter import RateLimits
 from common.replay.shard import ReplayShard

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.config import RunConfig
 from cluster.prepare import prepare
+from cluster.recipe.config import RunConfig
 from cluster.run_directory import RunDirectory, create_run_directory, open_run_directory
 from common.errors import ConfigError, MismatchError
 from common.policies.policy import load_policy, save_policy

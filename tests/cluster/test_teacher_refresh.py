@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from actors.evaluator import EvaluationResult
-from cluster.config import RunConfig
+from cluster.recipe.config import RunConfig
 from cluster.session import EvaluationJob
 from cluster.teacher_refresh import TeacherRefresh
 from common.errors import RunFailedError

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cluster.config import RunConfig
+from cluster.recipe.config import RunConfig
 from cluster.teacher_versions import IncomingVersions, newest_taken, save_taken
 from common.policies.policy import Policy, new_policy, save_policy
 from common.storage import locate

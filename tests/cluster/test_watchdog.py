@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from actors.shared_inference import InferenceStats
-from cluster.config import WatchdogConfig
+from cluster.recipe.config import WatchdogConfig
 from cluster.session import Snapshot
 from cluster.watchdog import Watchdog
 from common.replay.rate_limiter import RateLimits

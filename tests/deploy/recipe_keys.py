@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from cluster.config import RunConfig
+from cluster.recipe.config import RunConfig
 from learners.objectives.schedule import Schedule
 from tests.deploy.documents import ROOT
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from cluster.config import load_recipe
+from cluster.recipe.config import load_recipe
 from tests.deploy.dockerfile import TEXT, WORKDIR, instructions
 from tests.deploy.manifests import ROOT
 

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from cluster.cli import app
-from cluster.command_table import MODULES
+from cluster.commands.table import MODULES
 from tests.deploy import recipe_keys
 from tests.deploy.documents import DOCUMENTS, ROOT, Command, commands, mentioned
 

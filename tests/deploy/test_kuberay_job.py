@@ -11,8 +11,8 @@ from packaging.requirements import Requirement
 from typer.core import TyperGroup
 
 from cluster.cli import app
-from cluster.config import load_recipe
 from cluster.prepare import check_resources
+from cluster.recipe.config import load_recipe
 from tests.deploy.dockerfile import WORKDIR
 from tests.deploy.kuberay_manifests import (
     CLUSTER,

@@ -18,7 +18,7 @@ IMPATIENT = {"RAY_NUM_REDIS_GET_RETRIES": "1"}
 
 JOIN = """
 import sys
-from cluster.ray_backend import RayBackend
+from cluster.on_ray.backend import RayBackend
 from common.errors import UserError
 try:
     backend = RayBackend(address=sys.argv[1], num_cpus=1)

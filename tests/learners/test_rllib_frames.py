@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from actors.evaluator import evaluate
-from cluster.config import load_recipe
 from cluster.prepare import prepare
+from cluster.recipe.config import load_recipe
 from common.policies.inference import InferencePolicy
 from common.policies.policy import save_policy
 from common.teachers import load_teacher

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 import torch
 
-from cluster.config import TeacherConfig
+from cluster.recipe.config import TeacherConfig
 from common.errors import ConfigError, PolicyFileError
 from common.networks import MLPSpec
 from common.policies.policy import new_policy, save_policy

@@ -1,0 +1,169 @@
+"""`stillhouse play`: a policy at play, or two side by side, as a video."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from actors.playback import Played
+from cluster.commands.options import AsJson, Overrides, Task
+from cluster.games import GameVideo, record_games
+from cluster.players import (
+    Entry,
+    entry_alone,
+    entry_in_recipe,
+    in_the_game_of,
+    load_entry_policy,
+    part_of,
+    student_of_run,
+    teacher_of_run,
+    title_of,
+    told_apart,
+)
+from cluster.recipe.config import RunConfig, load_recipe
+from cluster.run_directory import RunDirectory, check_writable, open_run_directory
+from common.errors import ConfigError
+
+commands = typer.Typer()
+
+
+@commands.command()
+def play(
+    policy: Annotated[
+        str,
+        typer.Argument(
+            help="A policy of any format, or a run directory, whose student plays.",
+            show_default=False,
+        ),
+    ],
+    against: Annotated[
+        str | None, typer.Option(help="A policy or run to play beside it, from the same seed.")
+    ] = None,
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="Of a run: its teacher plays beside its student.")
+    ] = False,
+    recipe: Annotated[
+        str | None, typer.Option(help="The recipe with the environment to play in.")
+    ] = None,
+    env: Annotated[
+        str | None,
+        typer.Option(help="The environment to play in: an id of Gymnasium's, or an Atari game."),
+    ] = None,
+    task: Task = None,
+    overrides: Overrides = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="By default the recipe's, or 0.", show_default=False)
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(min=1, help="Break an episode off after so many steps.")
+    ] = None,
+    out: Annotated[str, typer.Option(help="The video to write.")] = "game.mp4",
+    trust: Annotated[
+        bool, typer.Option("--trust", help="Policies and --env may run code of their own.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a video of a policy at play, or of two side by side, and print their returns."""
+    asked = _Asked(policy, against, teacher, recipe, env, task, overrides or [], trust)
+    _check(asked, out)
+    entries, config = _entries(asked)
+    seed = seed if seed is not None else 0 if config is None else config.seed
+    game = record_games(entries, out, num_episodes=episodes, seed=seed, max_steps=max_steps)
+    titles = [entry.title for entry in entries]
+    if as_json:
+        about = {"out": out, "env": entries[0].env.id, "seed": seed}
+        print(json.dumps(about | _as_json(game, titles)))
+    else:
+        print(f"{out}: {game.video.num_frames:,} frames, {game.video.num_bytes:,} bytes")
+        for title, played in zip(titles, game.played, strict=True):
+            for line in _lines(played):
+                print(f"{title}: {line}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Who shall play, and where."""
+
+    policy: str
+    against: str | None
+    teacher: bool
+    recipe: str | None
+    env: str | None
+    task: str | None
+    overrides: list[str]
+    trust: bool
+
+
+def _check(asked: _Asked, out: str) -> None:
+    """Refuse what does not go together, before anything is read."""
+    of_run = _is_run(asked.policy)
+    if asked.teacher and asked.against is not None:
+        raise ConfigError("--teacher and --against: give one of them; two can be seen at a time")
+    if asked.teacher and not of_run:
+        raise ConfigError(f"--teacher: {asked.policy} is no run directory; use --against TEACHER")
+    if asked.recipe is not None and asked.env is not None:
+        raise ConfigError("--recipe and --env: give one of them")
+    if of_run and (asked.recipe is not None or asked.env is not None):
+        raise ConfigError(f"{asked.policy}: has a recipe of its own; change it with --set")
+    if asked.overrides and asked.recipe is None and not of_run:
+        raise ConfigError("--set: changes a recipe; name one with --recipe")
+    if not out.endswith(".mp4"):
+        raise ConfigError(f"--out {out}: must end in .mp4")
+    check_writable(out)
+
+
+def _entries(asked: _Asked) -> tuple[list[Entry], RunConfig | None]:
+    """Return who plays, from left to right, and the recipe that says where."""
+    config = None
+    if _is_run(asked.policy):
+        directory, whole = open_run_directory(asked.policy, asked.overrides)
+        config = part_of(whole, asked.task)
+        first = student_of_run(directory, config, asked.task)
+        if asked.teacher:
+            return [teacher_of_run(directory, config), first], config
+    else:
+        if asked.recipe is not None:
+            config = part_of(load_recipe(asked.recipe, asked.overrides), asked.task)
+        first = _entry(asked.policy, config, asked)
+    if asked.against is None:
+        return [first], config
+    if _is_run(asked.against):
+        directory, whole = open_run_directory(asked.against, [])
+        second = student_of_run(directory, part_of(whole, asked.task), asked.task)
+    else:
+        second = _entry(asked.against, config, asked, beside=first)
+    return told_apart([first, in_the_game_of(first, second)]), config
+
+
+def _entry(
+    source: str, config: RunConfig | None, asked: _Asked, beside: Entry | None = None
+) -> Entry:
+    policy = load_entry_policy(source, task=asked.task, trust=asked.trust)
+    title = title_of(source)
+    if config is not None:
+        return entry_in_recipe(title, policy, config)
+    return entry_alone(title, policy, env_id=asked.env, trust=asked.trust, beside=beside)
+
+
+def _is_run(source: str) -> bool:
+    return RunDirectory(source).recipe.is_file()
+
+
+def _as_json(game: GameVideo, titles: list[str]) -> dict[str, Any]:
+    players = [
+        {"title": title, "returns": played.returns, "lengths": played.lengths, "cut": played.cut}
+        for title, played in zip(titles, game.played, strict=True)
+    ]
+    return {"frames": game.video.num_frames, "bytes": game.video.num_bytes, "players": players}
+
+
+def _lines(played: Played) -> Iterator[str]:
+    episodes = zip(played.returns, played.lengths, played.cut, strict=True)
+    for number, (value, length, cut) in enumerate(episodes, 1):
+        end = ", broken off there" if cut else ""
+        yield f"episode {number}: return {value:g} in {length:,} steps{end}"
+    if (count := len(played.returns)) > 1:
+        yield f"mean return {sum(played.returns) / count:g} in {count} episodes"

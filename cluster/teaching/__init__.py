@@ -1,0 +1,1 @@
+"""`stillhouse teach`: a teacher's training, its folder, its curve, its versions."""
