@@ -242,7 +242,8 @@ def test_a_recording_on_ray_is_of_the_same_kind(tmp_path: Path, ray_backend: Bac
     assert dataset.manifest == manifest
     assert 4_000 <= manifest.transitions < 4_000 + config.actors.chunk_size
     chunks = chunks_of(dataset)
-    assert {chunk.chunk_id.runner for chunk in chunks} == {0, 1}
+    # Where one starts late, the other may have collected everything.
+    assert {chunk.chunk_id.runner for chunk in chunks} <= {0, 1}
     assert_played_by_the_teacher(chunks, 0.3)
 
 
