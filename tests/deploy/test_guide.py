@@ -27,8 +27,10 @@ NEEDS_DOCKER = "deploy/guide/cluster.md"
 SHORT_TEACHING = ("--set", "teach.total_env_steps=2_000")
 SHORT_RUN = (
     *("--set", "total_env_steps=2_000", "--set", "evaluation.num_episodes=2"),
-    *("--set", "evaluation.required_share=-10", "--set", "evaluation.video=false"),
+    *("--set", "evaluation.video=false"),
 )
+FALLS_SHORT = "evaluation.required_share"
+"""In the reason with which a run ends with exit code 1 when all of it is done."""
 CUT_SHORT = {
     "run": ("--local", *SHORT_RUN),
     "record": ("--local", "--env-steps", "2_000", *SHORT_TEACHING),
@@ -54,7 +56,8 @@ def furnish(folder: Path, shared_teachers: Path) -> None:
 
 
 def type_(folder: Path, command: Command, *more: str) -> None:
-    """Run a command in a process of its own, and hold it against exit code 0."""
+    """Run a command in a process of its own, and hold it against exit code 0; the student of a run
+    that is cut short may fall short of its teacher."""
     done = subprocess.run(
         [STILLHOUSE, *command.args, *more],
         cwd=folder,
@@ -64,7 +67,8 @@ def type_(folder: Path, command: Command, *more: str) -> None:
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+    falls_short = bool(more) and done.returncode == 1 and FALLS_SHORT in done.stderr
+    assert done.returncode == 0 or falls_short, f"{command}\n{done.stdout}{done.stderr}"
 
 
 @pytest.fixture(scope="module")
