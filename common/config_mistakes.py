@@ -92,9 +92,8 @@ def _what_is_expected(item: Mapping[str, Any]) -> str:
 
 def _without_label(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
     """Return where a value stands, without pydantic's name for one of the kinds it may be of."""
-    *parents, last = location or (0,)
-    label = isinstance(last, str) and _LABEL.fullmatch(last)
-    return tuple(parents) if label else location
+    labelled = location and isinstance(location[-1], str) and _LABEL.fullmatch(location[-1])
+    return location[:-1] if labelled else location
 
 
 def _hint(unknown: str, allowed: Iterable[str]) -> str:
