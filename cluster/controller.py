@@ -17,11 +17,11 @@ from typing import Any
 from cluster.board import Wanted
 from cluster.control import Control
 from cluster.delivery import Delivery
+from cluster.finished import share_reached
 from cluster.groundwork import Groundwork, lay_groundwork
 from cluster.health import HealthWatch
 from cluster.interrupt import deferred_interrupt
 from cluster.monitor import Monitor
-from cluster.outcome import share_reached
 from cluster.prepare import Preparation
 from cluster.progress import Reporter, describe
 from cluster.report.versions import note_start

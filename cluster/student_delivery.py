@@ -6,9 +6,9 @@ from typing import Any
 
 from cluster.delivery import Delivery
 from cluster.evaluation import judge_student
+from cluster.finished import note_finished, require_share
 from cluster.games import write_games
 from cluster.groundwork import Groundwork
-from cluster.outcome import note_finished, require_share
 from cluster.prepare import Preparation
 from cluster.progress import Reporter
 from cluster.report.disagreements import keep_disagreements

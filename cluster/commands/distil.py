@@ -13,8 +13,8 @@ from cluster.backends import num_cpus_here, num_gpus_here, opened_backend
 from cluster.board import RunStatus
 from cluster.commands.options import Address, AsJson, Detach, Local, Overrides, Recipe
 from cluster.control import BoardReporter, Control
+from cluster.finished import finished_evaluation, require_share, share_reached
 from cluster.interrupt import INTERRUPTED
-from cluster.outcome import finished_evaluation, require_share, share_reached
 from cluster.prepare import prepare
 from cluster.progress import make_reporter
 from cluster.recipe.config import RunConfig, load_recipe

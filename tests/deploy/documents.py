@@ -13,6 +13,8 @@ DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "deploy").rglob("*.md")))
 
 _FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
+_ON_A_CLUSTER = {"README.md": "ray start --head", "deploy/guide/runs.md": "stillhouse watch"}
+"""Documents with a block that is typed on a cluster, and by what it is known."""
 _OPERATORS = frozenset({"&", "&&", ";", "|"})
 
 
@@ -31,24 +33,20 @@ def commands() -> Iterator[Command]:
     """Yield the commands in the fenced blocks of all documents."""
     for path in DOCUMENTS:
         name = str(path.relative_to(ROOT))
-        for block in blocks(path):
+        for block in _blocks(path):
             yield from (Command(name, args) for args in _commands_in(block))
 
 
 def cluster_commands() -> Iterator[Command]:
     """Yield those that launch, steer and watch a run of a cluster that `ray start` makes."""
-    for name, sign in (
-        ("README.md", "ray start --head"),
-        ("deploy/guide/runs.md", "stillhouse watch"),
-    ):
-        for block in blocks(ROOT / name):
-            if sign in block:
-                yield from (Command(name, args) for args in _commands_in(block))
+    for name in _ON_A_CLUSTER:
+        yield from (Command(name, args) for args in _commands_in(cluster_block(name)))
 
 
-def blocks(path: Path) -> list[str]:
-    """Return the fenced blocks of a document."""
-    return _FENCED.findall(path.read_text())
+def cluster_block(document: str) -> str:
+    """Return the block of a document that is typed on such a cluster."""
+    [block] = [each for each in _blocks(ROOT / document) if _ON_A_CLUSTER[document] in each]
+    return block
 
 
 def mentioned() -> Iterator[Command]:
@@ -58,6 +56,11 @@ def mentioned() -> Iterator[Command]:
         for code in _CODE.findall(text):
             if code.startswith("stillhouse "):
                 yield Command(str(path.relative_to(ROOT)), tuple(code.split()[1:]))
+
+
+def _blocks(path: Path) -> list[str]:
+    """Return the fenced blocks of a document."""
+    return _FENCED.findall(path.read_text())
 
 
 def _commands_in(block: str) -> Iterator[tuple[str, ...]]:

@@ -22,7 +22,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.deploy.documents import ROOT, blocks
+from tests.deploy.documents import ROOT, cluster_block
 from tests.deploy.ray_head import free_ports
 
 DEADLINE_S = 180.0
@@ -119,11 +119,10 @@ def terminal() -> Iterator[Terminal]:
             terminal.close()
 
 
-def lines(document: str, sign: str) -> list[str]:
-    """Return the lines, without remarks, of the block of a document that has `sign` in it."""
-    [block] = [block for block in blocks(ROOT / document) if sign in block]
-    found = (line.partition("  #")[0].strip() for line in block.splitlines())
-    return list(filter(None, found))
+def lines(document: str) -> list[str]:
+    """Return the lines, without remarks, of a document's block on a cluster."""
+    shown = cluster_block(document).splitlines()
+    return list(filter(None, (line.partition("  #")[0].strip() for line in shown)))
 
 
 def run_is(terminal: Terminal, wanted: Callable[[dict[str, Any]], bool]) -> None:
@@ -150,8 +149,8 @@ def opens(line: str) -> bool:
 @pytest.mark.slow
 def test_every_command_on_a_cluster_works(terminal: Terminal) -> None:
     [port] = free_ports(1)
-    shown = lines("README.md", "ray start --head")
-    watched = lines("deploy/guide/runs.md", "stillhouse watch")
+    shown = lines("README.md")
+    watched = lines("deploy/guide/runs.md")
     after: dict[str, Callable[[dict[str, Any]], bool]] = {
         "run": lambda status: bool(status["env_steps"] > 0),
         "scale": lambda status: bool(status["env_runners"] == 4),
