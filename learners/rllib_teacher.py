@@ -158,6 +158,7 @@ class _Training:
             due = time.monotonic() - self._saved_at >= self._config.checkpoint_interval_s
             if finished or due:
                 self._save()
+        self._tell_where_it_falls_short()
 
     @property
     def _replay(self) -> Any:
@@ -169,11 +170,27 @@ class _Training:
         return time.monotonic() - self._started
 
     def _ends(self) -> bool:
-        config = self._config
-        return (
-            self.env_steps >= config.total_env_steps
-            or self._elapsed_s >= config.max_duration_s
-            or self._hooks.should_stop()
+        return self._limit() is not None or self._hooks.should_stop()
+
+    def _limit(self) -> str | None:
+        """Return the key in `[teach]` whose limit is reached, or None."""
+        if self.env_steps >= self._config.total_env_steps:
+            return "total_env_steps"
+        return "max_duration_s" if self._elapsed_s >= self._config.max_duration_s else None
+
+    def _tell_where_it_falls_short(self) -> None:
+        """Warn where a limit ended the training before the return that was asked for."""
+        goal, best, limit = self._config.stop_return, self._search.best_return, self._limit()
+        if goal is None or limit is None or best >= goal:
+            return
+        logger.warning(
+            "teacher training ended by teach.%s = %s: its greedy return is %.1f at best, below "
+            "teach.stop_return = %s, and a student is measured by it; raise teach.%s",
+            limit,
+            getattr(self._config, limit),
+            best,
+            goal,
+            limit,
         )
 
     def _iterate(self) -> bool:

@@ -96,6 +96,18 @@ def test_training_that_is_told_to_stop_still_gives_a_teacher() -> None:
     assert policy.spec.provenance["env_steps"] == seen[0].env_steps
 
 
+@pytest.mark.parametrize("limit", [{"total_env_steps": 300}, {"max_duration_s": 1e-3}])
+def test_a_training_that_ends_below_its_goal_says_so(
+    limit: dict[str, float], caplog: pytest.LogCaptureFixture
+) -> None:
+    goal = {"total_env_steps": 10**9, "stop_return": 501.0}
+    train(TINY_DQN.model_copy(update=goal | limit))
+    (line,) = (record.getMessage() for record in caplog.records if "ended by" in record.msg)
+    ((key, value),) = limit.items()
+    assert f"teach.{key} = {value}" in line
+    assert "below teach.stop_return = 501.0" in line
+
+
 def test_the_process_is_left_as_it_was() -> None:
     train(TINY_PPO)
     assert not torch.are_deterministic_algorithms_enabled()
