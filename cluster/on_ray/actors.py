@@ -38,6 +38,7 @@ from cluster.assembly import (
 from cluster.compute import resolve_compute
 from cluster.on_ray.actor_logs import hand_over_logs
 from cluster.on_ray.object_store import RoomTimer, when_room
+from cluster.on_ray.remote import remote
 from cluster.on_ray.shared_teacher import SharedInferenceActor, SharedTeacher
 from cluster.placement import build_acting_teacher
 from cluster.recipe.config import RunConfig
@@ -314,11 +315,6 @@ def resolve_remotely(
         observations,
     )
     return config.model_dump_json(), found
-
-
-def remote(what: Any, **options: Any) -> Any:
-    """Make a Ray actor class or task; Ray's own types don't know the methods."""
-    return ray.remote(**options)(what)
 
 
 # State actors keep their handles valid over a restart; loops are started again by the supervisor.

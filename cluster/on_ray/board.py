@@ -15,6 +15,7 @@ from ray.exceptions import GetTimeoutError, RayError
 
 from cluster.board import Entry, RunBoard, RunStatus, Wanted
 from cluster.on_ray.errors import own_error
+from cluster.on_ray.remote import remote
 from common.errors import ResourceError
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ logger = logging.getLogger(__name__)
 ON_HEAD = {"node:__internal_head__": 0.001}
 """A resource of the head node; with another node the board would lose what it knows of all runs."""
 
-_RAY_BOARD: Any = ray.remote(num_cpus=0, resources=ON_HEAD, max_restarts=-1, max_task_retries=-1)(
-    RunBoard
-)
+_RAY_BOARD = remote(RunBoard, num_cpus=0, resources=ON_HEAD, max_restarts=-1, max_task_retries=-1)
 
 
 def open_board() -> Any:

@@ -10,7 +10,6 @@ import logging
 import math
 import threading
 import uuid
-from typing import Any
 
 import ray
 
@@ -20,6 +19,7 @@ from cluster.controller import Controller
 from cluster.on_ray.backend import RayBackend
 from cluster.on_ray.board import NAMESPACE, BoardClient, BoardLink, open_board, take_name
 from cluster.on_ray.errors import one_line
+from cluster.on_ray.remote import remote
 from cluster.prepare import prepare
 from cluster.recipe.config import RunConfig
 from cluster.run_directory import RunDirectory, kept_teacher, open_run_directory
@@ -78,7 +78,7 @@ class DetachedRun:
         ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 
 
-_RAY_DETACHED_RUN: Any = ray.remote(num_cpus=0, max_restarts=MAX_RESTARTS)(DetachedRun)
+_RAY_DETACHED_RUN = remote(DetachedRun, num_cpus=0, max_restarts=MAX_RESTARTS)
 
 
 def take_teacher_along(

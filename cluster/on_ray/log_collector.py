@@ -12,7 +12,8 @@ import ray
 from ray.exceptions import RayError
 
 from cluster.on_ray.actor_logs import ActorRecord, LogKeeperActor
-from cluster.on_ray.actors import Handle, Reference, remote
+from cluster.on_ray.actors import Handle, Reference
+from cluster.on_ray.remote import remote
 
 LAST_WORDS_S = 2.0
 """How long the end of a session waits for what is still under way."""

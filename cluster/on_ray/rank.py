@@ -13,9 +13,10 @@ from ray.exceptions import RayError
 
 from cluster.assembly import build_readers, build_saved_replay, build_trainer
 from cluster.on_ray.actor_logs import hand_over_logs
-from cluster.on_ray.actors import Handle, PolicyBytes, remote
+from cluster.on_ray.actors import Handle, PolicyBytes
 from cluster.on_ray.errors import own_error
 from cluster.on_ray.object_store import RETRY_S, is_full
+from cluster.on_ray.remote import remote
 from cluster.placement import build_labeller, build_relabeller
 from cluster.recipe.config import RunConfig
 from common.errors import StorageError

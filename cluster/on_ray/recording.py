@@ -14,18 +14,13 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.on_ray.actors import (
-    RAY_ENV_RUNNER,
-    RAY_WEIGHT_STORE,
-    Handle,
-    PolicyBytes,
-    remote,
-)
+from cluster.on_ray.actors import RAY_ENV_RUNNER, RAY_WEIGHT_STORE, Handle, PolicyBytes
 from cluster.on_ray.env_runners import EnvRunners
 from cluster.on_ray.errors import own_error
 from cluster.on_ray.log_collector import LogCollector
 from cluster.on_ray.placement import SPREAD
 from cluster.on_ray.pulse import collect
+from cluster.on_ray.remote import remote
 from cluster.on_ray.resources import missing
 from cluster.prepare import new_student
 from cluster.recording import RecordingJob, RecordingSnapshot
