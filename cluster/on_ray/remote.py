@@ -11,4 +11,5 @@ def remote(what: Any, **options: Any) -> Any:
     Calls leave no task events: the cluster's head keeps 3 kB of each of the last 100,000, and a run
     makes tens of calls a second for days.
     """
-    return ray.remote(enable_task_events=False, **options)(what)
+    quiet: dict[str, Any] = {"enable_task_events": False, **options}
+    return ray.remote(**quiet)(what)
