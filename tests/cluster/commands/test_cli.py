@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cluster.commands.table import MODULES
 from common.teachers import load_teacher
 from tests.cartpole import cartpole_teacher, write_run
 from tests.commands import ROOT, Answer, Stillhouse, assert_refused
@@ -37,6 +38,32 @@ def test_the_installed_command_prints_one_line_and_no_traceback(tmp_path: Path) 
 
 def test_the_version_is_told(stillhouse: Stillhouse) -> None:
     assert stillhouse("--version").stdout == f"stillhouse {version('stillhouse')}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (("rnu",), ["'rnu'", "'run'", "see stillhouse --help"]),
+        (("--locl",), ["--locl", "see stillhouse --help"]),
+        (("run", "recipe.toml", "--locl"), ["--locl", "--local", "see stillhouse run --help"]),
+        (("run",), ["recipe", "see stillhouse run --help"]),
+        (("run", "recipe.toml", "--name"), ["--name"]),
+        (("evaluate", "runs/a", "--episodes", "0"), ["--episodes", "2"]),
+        (("scale", "pong", "--env-runners", "many"), ["--env-runners", "integer"]),
+        (("status", "pong", "more"), ["more", "see stillhouse status --help"]),
+    ],
+)
+def test_a_command_line_that_is_none_is_refused_in_one_line(
+    typed: tuple[str, ...], words: list[str], stillhouse: Stillhouse
+) -> None:
+    assert_refused(stillhouse(*typed), *words)
+
+
+@pytest.mark.parametrize("typed", [(), ("--help",)])
+def test_help_lists_all_commands(typed: tuple[str, ...], stillhouse: Stillhouse) -> None:
+    answer = stillhouse(*typed)
+    assert answer.returncode == 0
+    assert all(name in answer.stdout for name in MODULES)
 
 
 def test_check_finds_a_good_recipe_good(
@@ -180,6 +207,7 @@ def test_a_taken_run_directory_is_refused_and_left_as_it_was(
     (taken / "precious").write_text("data")
     result = stillhouse("run", recipe, "--run-dir", "taken")
     assert_refused(result, "taken", "--run-dir")
+    assert "resume" not in result.stderr
     assert [path.name for path in taken.iterdir()] == ["precious"]
 
 
