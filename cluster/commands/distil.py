@@ -15,6 +15,7 @@ from cluster.commands.options import Address, AsJson, Detach, Local, Overrides, 
 from cluster.control import BoardReporter, Control
 from cluster.finished import finished_evaluation, require_share, share_reached
 from cluster.interrupt import INTERRUPTED
+from cluster.next_command import next_command
 from cluster.prepare import prepare
 from cluster.progress import make_reporter
 from cluster.recipe.config import RunConfig, load_recipe
@@ -29,7 +30,7 @@ from cluster.run_directory import (
     save_recipe,
 )
 from cluster.screen import screen
-from common.errors import ConfigError
+from common.errors import ConfigError, RunDirectoryError
 from common.policies.policy import Policy
 from common.storage import Location, locate
 
@@ -69,6 +70,7 @@ def run(
         resume(run_dir, [*(overrides or []), *named], address, local, detach)
         return
     path = locate(run_dir or RUNS / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}")
+    _refuse_former_run(RunDirectory(path))
     check_new_directory(path)
     _execute(config, path, Where(address, local, detach), resumed=None)
 
@@ -87,7 +89,7 @@ def resume(
     if not is_changed and (evaluation := finished_evaluation(directory)) is not None:
         print(
             f"{directory.path}: finished; {share_reached(evaluation)}; train longer with "
-            f"--set total_env_steps=N, score again with stillhouse evaluate {directory.path}"
+            f"--set total_env_steps=N, score again with: {next_command(directory, 'evaluate')}"
         )
         require_share(evaluation, config.evaluation.required_share)
         return
@@ -106,6 +108,19 @@ def check(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False) 
     for warning in preparation.warnings:
         print(f"note: {warning}")
     print(f"{recipe}: good")
+
+
+def _refuse_former_run(directory: RunDirectory) -> None:
+    """Say how to go on with a run where a new one is asked for.
+
+    Raises:
+        RunDirectoryError: there is one.
+    """
+    if directory.recipe.is_file():
+        raise RunDirectoryError(
+            f"{directory.path}: holds a run; go on with it: {next_command(directory, 'resume')}; "
+            f"or name another folder with --run-dir"
+        )
 
 
 def _execute(
@@ -163,7 +178,7 @@ def _execute(
     if not outcome.finished:
         reporter.say(
             f"stopped; the student so far is {directory.student}; go on with: "
-            f"stillhouse resume {path}"
+            f"{next_command(directory, 'resume')}"
         )
         sys.exit(INTERRUPTED)
     reporter.say(f"student: {directory.student}")

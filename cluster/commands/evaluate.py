@@ -10,6 +10,7 @@ from rich.console import Console
 from cluster.backends import opened_backend
 from cluster.commands.json_output import standard_output_kept
 from cluster.commands.options import Address, AsJson, Local, Overrides, Task
+from cluster.next_command import next_command
 from cluster.prepare import prepare
 from cluster.run_directory import kept_teacher, open_run_directory, read_evaluation, write_json
 from common.errors import RunDirectoryError
@@ -34,7 +35,9 @@ def evaluate(
     changes = [] if episodes is None else [f"evaluation.num_episodes={episodes}"]
     directory, config = open_run_directory(target, [*(overrides or []), *changes])
     if not directory.student.exists():
-        raise RunDirectoryError(f"{target}: has no student yet; finish it with stillhouse resume")
+        raise RunDirectoryError(
+            f"{target}: has no student yet; finish it with: {next_command(directory, 'resume')}"
+        )
     student = load_policy(directory.student)
     former = read_evaluation(directory)
     # The controller imports Ray and torch's exporters; errors above come without that wait.

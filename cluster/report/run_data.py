@@ -67,6 +67,11 @@ class RunData:
         return tuple(_table(self.recipe, "objective"))
 
     @property
+    def is_local(self) -> bool:
+        """Whether all was done in one process when it was last started."""
+        return any(start.is_local for start in self.starts[-1:])
+
+    @property
     def seconds(self) -> float:
         """How long it was distilled, all sessions together."""
         seconds = self.metrics.seconds()

@@ -94,6 +94,8 @@ class FakeSession:
 class FakeBackend:
     """Teacher and student play 100, a random policy 0."""
 
+    is_local = True
+
     def __init__(self, session: FakeSession | None) -> None:
         self.session = session
         self.played: list[str | None] = []
