@@ -85,8 +85,8 @@ def resume(
 ) -> None:
     """Go on with a run from its newest checkpoint; a finished one, where --set changes it."""
     directory, config = open_run_directory(run_dir, overrides or [])
-    is_changed = bool(overrides) and config != open_run_directory(run_dir, [])[1]
-    if not is_changed and (evaluation := finished_evaluation(directory)) is not None:
+    former = open_run_directory(run_dir, [])[1]
+    if config == former and (evaluation := finished_evaluation(directory)) is not None:
         print(
             f"{directory.path}: finished; {share_reached(evaluation)}; train longer with "
             f"--set total_env_steps=N, score again with: {next_command(directory, 'evaluate')}"
@@ -94,7 +94,7 @@ def resume(
         require_share(evaluation, config.evaluation.required_share)
         return
     where = Where(address, local, detach)
-    _execute(config, directory.path, where, resumed=directory, is_changed=is_changed)
+    _execute(config, directory.path, where, resumed=directory, former=former)
 
 
 @commands.command()
@@ -129,7 +129,7 @@ def _execute(
     where: Where,
     *,
     resumed: RunDirectory | None,
-    is_changed: bool = False,
+    former: RunConfig | None = None,
 ) -> None:
     """Prepare, then run all phases, or have the cluster run them.
 
@@ -138,7 +138,7 @@ def _execute(
         path: of the run directory.
         where: to do the work.
         resumed: the run directory, of a run that goes on.
-        is_changed: whether its recipe is not what it was.
+        former: its recipe as it was.
     """
     if where.detached and (where.local or where.address is None):
         raise ConfigError(
@@ -159,8 +159,8 @@ def _execute(
     from cluster.resumption import check_goes_on
 
     if resumed is not None:
-        if is_changed:
-            check_goes_on(preparation, resumed)
+        if former is not None and config != former:
+            check_goes_on(preparation, resumed, former)
         save_recipe(resumed, config)
 
     with opened_backend(where.address, where.local) as backend:
