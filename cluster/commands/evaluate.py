@@ -44,6 +44,8 @@ def evaluate(
     from cluster.evaluation import judge_student
     from cluster.report.delivery import write_report
     from cluster.report.disagreements import keep_disagreements
+    from cluster.report.results import read_results
+    from cluster.report.verdict import doubt_of_teacher
 
     # Playing episodes reserves nothing for env runners and learner.
     preparation = prepare(
@@ -63,5 +65,7 @@ def evaluate(
     write_report(directory.path)
     if as_json:
         print(json.dumps(scores.as_json()))
-    else:
-        Console().print(scores.table())
+        return
+    Console().print(scores.table())
+    if (doubt := doubt_of_teacher(read_results(scores.as_json()))) is not None:
+        print(f"note: {doubt}")
