@@ -71,7 +71,11 @@ def test_check_finds_a_good_recipe_good(
 ) -> None:
     result = stillhouse("check", recipe)
     assert result.returncode == 0, result.stderr
-    assert "good" in result.stdout
+    assert result.stdout.splitlines()[-3:] == [
+        "CartPole-v1: observations: 4 float32; actions: 2; teacher: feedback, mlp of 16 parameters",
+        "student: mlp of 114 parameters",
+        f"{recipe}: good",
+    ]
 
 
 @pytest.mark.parametrize(
