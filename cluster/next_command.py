@@ -6,7 +6,7 @@ A run in one process goes on there: without `--local`, its commands would start 
 import shlex
 from contextlib import suppress
 
-from cluster.report.versions import starts_of
+from cluster.report.versions import starts_of, was_local
 from cluster.run_directory import RunDirectory
 from common.errors import StorageError
 
@@ -28,5 +28,5 @@ def next_command(directory: RunDirectory, command: str, *options: str) -> str:
     """Return a command on a run, in one process where the run's last start was in one."""
     is_local = False
     with suppress(StorageError):
-        is_local = any(start.is_local for start in starts_of(directory)[-1:])
+        is_local = was_local(starts_of(directory))
     return command_line(command, str(directory.path), *options, is_local=is_local)

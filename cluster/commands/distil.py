@@ -86,7 +86,7 @@ def resume(
 ) -> None:
     """Go on with a run from its newest checkpoint; a finished one, where --set changes it."""
     directory, config = open_run_directory(run_dir, overrides or [])
-    former = open_run_directory(run_dir, [])[1]
+    former = open_run_directory(run_dir, [])[1] if overrides else config
     if config == former and (evaluation := finished_evaluation(directory)) is not None:
         print(
             f"{directory.path}: finished; {share_reached(evaluation)}; train longer with "

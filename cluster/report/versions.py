@@ -6,6 +6,7 @@
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -61,6 +62,11 @@ def starts_of(directory: RunDirectory) -> tuple[Start, ...]:
 def read_starts(tree: Any) -> tuple[Start, ...]:
     """Return what `versions.json` says; nothing of a run that has none, or another thing there."""
     return tuple(_starts_in(tree))
+
+
+def was_local(starts: Sequence[Start]) -> bool:
+    """Return whether the newest start did all in one process, as far as is known."""
+    return bool(starts) and starts[-1].is_local
 
 
 def versions() -> dict[str, str]:

@@ -215,6 +215,16 @@ def test_a_taken_run_directory_is_refused_and_left_as_it_was(
     assert [path.name for path in taken.iterdir()] == ["precious"]
 
 
+def test_a_file_in_the_place_of_a_run_directory_is_refused(
+    recipe: Path, stillhouse: Stillhouse
+) -> None:
+    before = recipe.read_bytes()
+    assert_refused(
+        stillhouse("run", recipe, "--run-dir", "recipe.toml"), "recipe.toml", "--run-dir"
+    )
+    assert recipe.read_bytes() == before
+
+
 def test_resume_and_evaluate_refuse_a_folder_without_a_run(
     tmp_path: Path, stillhouse: Stillhouse
 ) -> None:
