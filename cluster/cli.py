@@ -17,7 +17,6 @@ from common.errors import StillhouseError, UserError
 app = typer.Typer(
     cls=CommandTable,
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
 
@@ -42,7 +41,11 @@ def main() -> None:
     """Run the command line and turn errors into exit codes."""
     try:
         refuse_credentials("the command line", sys.argv[1:])
-        app()
+        # Typer's own way of telling a mistake is a box of four lines.
+        words = sys.argv[1:] or ["--help"]
+        sys.exit(app(words, prog_name="stillhouse", standalone_mode=False))
+    except typer.TyperException as error:
+        _fail(_in_one_line(error), 2)
     except UserError as error:
         _fail(error, 2)
     except StillhouseError as error:
@@ -50,6 +53,13 @@ def main() -> None:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _in_one_line(mistake: typer.TyperException) -> str:
+    """Say what is wrong with a command line, and where its options are listed."""
+    message = " ".join(mistake.format_message().split()).rstrip(".")
+    context: typer.Context | None = getattr(mistake, "ctx", None)
+    return message if context is None else f"{message} (see {context.command_path} --help)"
 
 
 def _fail(error: Any, code: int) -> None:

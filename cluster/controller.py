@@ -22,6 +22,7 @@ from cluster.groundwork import Groundwork, lay_groundwork
 from cluster.health import HealthWatch
 from cluster.interrupt import deferred_interrupt
 from cluster.monitor import Monitor
+from cluster.next_command import next_command
 from cluster.prepare import Preparation
 from cluster.progress import Reporter, describe
 from cluster.report.versions import note_start
@@ -99,7 +100,7 @@ class Controller:
     def _run(self) -> Outcome:
         config = self._config
         with self._delivery.attempt():
-            note_start(self._directory)
+            note_start(self._directory, is_local=self._backend.is_local)
         self._control.report(
             total_env_steps=config.total_env_steps, min_env_runners=fewest_env_runners(config)
         )
@@ -137,7 +138,7 @@ class Controller:
             resumed=newest_training(directory.checkpoints),
         )
         if interrupted:  # a half-trained teacher is not what the recipe asks for
-            self._reporter.say(f"stopped; go on with: stillhouse resume {self._directory.path}")
+            self._reporter.say(f"stopped; go on with: {next_command(self._directory, 'resume')}")
             raise KeyboardInterrupt
         with self._delivery.attempt():
             save_policy(teacher, self._directory.teacher)

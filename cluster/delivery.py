@@ -7,6 +7,7 @@ that was written before it, and of a run that failed, too.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from cluster.next_command import next_command
 from cluster.report.delivery import write_report
 from cluster.run_directory import RunDirectory
 from cluster.spool import Spool
@@ -56,7 +57,7 @@ class Delivery:
         if self._failed:
             raise RunFailedError(
                 f"could not write: {'; '.join(self._failed)}; what was there before is as it was: "
-                f"mend that, and go on with stillhouse resume {self._directory.path}"
+                f"mend that, and go on with: {next_command(self._directory, 'resume')}"
             )
 
     def report_failure(self) -> None:

@@ -44,6 +44,8 @@ PAUSE_POLL_S = 0.1
 class LocalBackend:
     """Runs in this process, on one computing thread."""
 
+    is_local = True
+
     def __init__(self) -> None:
         set_threads(1)
 

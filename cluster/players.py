@@ -18,6 +18,7 @@ from ale_py import roms
 from actors.environments import ENV_CONFIGS, EnvConfig, RenderedEnvironment, make_rendered
 from actors.environments.atari import AtariConfig, AtariView
 from actors.playback import Player
+from cluster.next_command import next_command
 from cluster.prepare import prepare
 from cluster.recipe.config import RunConfig
 from cluster.recipe.teacher_checks import check_spaces
@@ -87,7 +88,8 @@ def student_of_run(directory: RunDirectory, config: RunConfig, task: str | None)
     """
     if not directory.student.exists():
         raise RunDirectoryError(
-            f"{directory.path}: has no student yet; finish it with stillhouse resume"
+            f"{directory.path}: has no student yet; finish it with: "
+            f"{next_command(directory, 'resume')}"
         )
     policy = load_policy(directory.student)
     return student_entry(config, policy if task is None else policy_of_task(policy, task))

@@ -118,7 +118,7 @@ def prepare(
             teacher = Policy(spec, teacher.network)
         check_teacher(teacher, environment, config)
         warnings += provenance_warnings(teacher.spec, config)
-    outline = teacher or _untrained_teacher(config, environment)
+    outline = teacher or untrained_teacher(config, environment)
     student = new_student(config, environment, outline.spec)
     if student.num_parameters >= outline.num_parameters:
         warnings.append(
@@ -205,8 +205,12 @@ def taught_spec(config: RunConfig, environment: EnvironmentSpec) -> PolicySpec:
     )
 
 
-def _untrained_teacher(config: RunConfig, environment: EnvironmentSpec) -> Policy:
-    """Return the teacher that `[teach]` will train, with fresh weights."""
+def untrained_teacher(config: RunConfig, environment: EnvironmentSpec) -> Policy:
+    """Return the teacher that `[teach]` will train, with fresh weights.
+
+    Raises:
+        MismatchError: no teacher can be trained in this environment.
+    """
     assert config.teach is not None
     return new_policy(taught_spec(config, environment), seed=config.teach.seed)
 

@@ -124,8 +124,12 @@ class RunDirectory:
         return self.path / "report.html"
 
 
-def check_new_directory(path: Named) -> None:
+def check_new_directory(path: Named, *, option: str = "--run-dir") -> None:
     """Refuse a place that already holds something.
+
+    Args:
+        path: of a folder that may be missing.
+        option: of the command line, with which another one is named.
 
     Raises:
         RunDirectoryError: it is no folder, or not an empty one.
@@ -133,10 +137,7 @@ def check_new_directory(path: Named) -> None:
     """
     location = locate(path)
     if location.is_file() or location.names():
-        raise RunDirectoryError(
-            f"{location}: not an empty folder; name another with --run-dir, or go on with "
-            f"stillhouse resume {location}"
-        )
+        raise RunDirectoryError(f"{location}: not an empty folder; name another with {option}")
 
 
 def create_run_directory(path: Named, config: RunConfig) -> RunDirectory:

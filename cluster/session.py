@@ -114,6 +114,10 @@ class EvaluationJob:
 class Backend(Protocol):
     """Where a run's work is done."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether all of it is done in this process, without Ray."""
+
     def evaluate(self, config: RunConfig, job: EvaluationJob) -> EvaluationResult:
         """Play episodes and return all of their results together."""
 

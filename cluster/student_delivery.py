@@ -12,6 +12,8 @@ from cluster.groundwork import Groundwork
 from cluster.prepare import Preparation
 from cluster.progress import Reporter
 from cluster.report.disagreements import keep_disagreements
+from cluster.report.results import read_results
+from cluster.report.verdict import doubt_of_teacher
 from cluster.run_directory import RunDirectory, write_json
 from cluster.scoring import Verdict
 from cluster.session import Backend
@@ -91,6 +93,8 @@ class StudentDelivery:
             with self._delivery.attempt():
                 write_games(self._directory, preparation, teacher, student, say=self._reporter.say)
         self._reporter.show(scores.table())
+        if (doubt := doubt_of_teacher(read_results(evaluation))) is not None:
+            self._reporter.say(f"note: {doubt}")
         self._delivery.finish(self._reporter.say)
         for path, check in exported.items():
             self._require_agreement(path, check)

@@ -11,10 +11,12 @@ import typer
 
 from cluster.backends import num_cpus_here, num_gpus_here, opened_backend
 from cluster.board import RunStatus
+from cluster.commands.found import told_of
 from cluster.commands.options import Address, AsJson, Detach, Local, Overrides, Recipe
 from cluster.control import BoardReporter, Control
 from cluster.finished import finished_evaluation, require_share, share_reached
 from cluster.interrupt import INTERRUPTED
+from cluster.next_command import next_command
 from cluster.prepare import prepare
 from cluster.progress import make_reporter
 from cluster.recipe.config import RunConfig, load_recipe
@@ -29,7 +31,7 @@ from cluster.run_directory import (
     save_recipe,
 )
 from cluster.screen import screen
-from common.errors import ConfigError
+from common.errors import ConfigError, RunDirectoryError
 from common.policies.policy import Policy
 from common.storage import Location, locate
 
@@ -69,6 +71,7 @@ def run(
         resume(run_dir, [*(overrides or []), *named], address, local, detach)
         return
     path = locate(run_dir or RUNS / f"{config.name}-{datetime.now():%Y%m%d-%H%M%S}")
+    _refuse_former_run(RunDirectory(path))
     check_new_directory(path)
     _execute(config, path, Where(address, local, detach), resumed=None)
 
@@ -83,16 +86,16 @@ def resume(
 ) -> None:
     """Go on with a run from its newest checkpoint; a finished one, where --set changes it."""
     directory, config = open_run_directory(run_dir, overrides or [])
-    is_changed = bool(overrides) and config != open_run_directory(run_dir, [])[1]
-    if not is_changed and (evaluation := finished_evaluation(directory)) is not None:
+    former = open_run_directory(run_dir, [])[1] if overrides else config
+    if config == former and (evaluation := finished_evaluation(directory)) is not None:
         print(
             f"{directory.path}: finished; {share_reached(evaluation)}; train longer with "
-            f"--set total_env_steps=N, score again with stillhouse evaluate {directory.path}"
+            f"--set total_env_steps=N, score again with: {next_command(directory, 'evaluate')}"
         )
         require_share(evaluation, config.evaluation.required_share)
         return
     where = Where(address, local, detach)
-    _execute(config, directory.path, where, resumed=directory, is_changed=is_changed)
+    _execute(config, directory.path, where, resumed=directory, former=former)
 
 
 @commands.command()
@@ -105,7 +108,22 @@ def check(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False) 
         return
     for warning in preparation.warnings:
         print(f"note: {warning}")
+    for line in told_of(preparation):
+        print(line)
     print(f"{recipe}: good")
+
+
+def _refuse_former_run(directory: RunDirectory) -> None:
+    """Say how to go on with a run where a new one is asked for.
+
+    Raises:
+        RunDirectoryError: there is one.
+    """
+    if directory.recipe.is_file():
+        raise RunDirectoryError(
+            f"{directory.path}: holds a run; go on with it: {next_command(directory, 'resume')}; "
+            f"or name another folder with --run-dir"
+        )
 
 
 def _execute(
@@ -114,7 +132,7 @@ def _execute(
     where: Where,
     *,
     resumed: RunDirectory | None,
-    is_changed: bool = False,
+    former: RunConfig | None = None,
 ) -> None:
     """Prepare, then run all phases, or have the cluster run them.
 
@@ -123,7 +141,7 @@ def _execute(
         path: of the run directory.
         where: to do the work.
         resumed: the run directory, of a run that goes on.
-        is_changed: whether its recipe is not what it was.
+        former: its recipe as it was.
     """
     if where.detached and (where.local or where.address is None):
         raise ConfigError(
@@ -144,8 +162,8 @@ def _execute(
     from cluster.resumption import check_goes_on
 
     if resumed is not None:
-        if is_changed:
-            check_goes_on(preparation, resumed)
+        if former is not None and config != former:
+            check_goes_on(preparation, resumed, former)
         save_recipe(resumed, config)
 
     with opened_backend(where.address, where.local) as backend:
@@ -163,7 +181,7 @@ def _execute(
     if not outcome.finished:
         reporter.say(
             f"stopped; the student so far is {directory.student}; go on with: "
-            f"stillhouse resume {path}"
+            f"{next_command(directory, 'resume')}"
         )
         sys.exit(INTERRUPTED)
     reporter.say(f"student: {directory.student}")

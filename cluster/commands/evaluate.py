@@ -10,6 +10,7 @@ from rich.console import Console
 from cluster.backends import opened_backend
 from cluster.commands.json_output import standard_output_kept
 from cluster.commands.options import Address, AsJson, Local, Overrides, Task
+from cluster.next_command import next_command
 from cluster.prepare import prepare
 from cluster.run_directory import kept_teacher, open_run_directory, read_evaluation, write_json
 from common.errors import RunDirectoryError
@@ -34,13 +35,17 @@ def evaluate(
     changes = [] if episodes is None else [f"evaluation.num_episodes={episodes}"]
     directory, config = open_run_directory(target, [*(overrides or []), *changes])
     if not directory.student.exists():
-        raise RunDirectoryError(f"{target}: has no student yet; finish it with stillhouse resume")
+        raise RunDirectoryError(
+            f"{target}: has no student yet; finish it with: {next_command(directory, 'resume')}"
+        )
     student = load_policy(directory.student)
     former = read_evaluation(directory)
     # The controller imports Ray and torch's exporters; errors above come without that wait.
     from cluster.evaluation import judge_student
     from cluster.report.delivery import write_report
     from cluster.report.disagreements import keep_disagreements
+    from cluster.report.results import read_results
+    from cluster.report.verdict import doubt_of_teacher
 
     # Playing episodes reserves nothing for env runners and learner.
     preparation = prepare(
@@ -60,5 +65,7 @@ def evaluate(
     write_report(directory.path)
     if as_json:
         print(json.dumps(scores.as_json()))
-    else:
-        Console().print(scores.table())
+        return
+    Console().print(scores.table())
+    if (doubt := doubt_of_teacher(read_results(scores.as_json()))) is not None:
+        print(f"note: {doubt}")

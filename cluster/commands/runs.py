@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
 commands = typer.Typer()
 
-HERE = "auto"
 STOP_TIMEOUT_S = 300.0
 FOREVER_S = 10.0**9
 
 Name = Annotated[str, typer.Argument(help="Name of a run.", show_default=False)]
 Address = Annotated[
-    str,
+    str | None,
     typer.Option(envvar="RAY_ADDRESS", help="Of the Ray cluster; by default that on this machine."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -37,7 +36,7 @@ Timeout = Annotated[float, typer.Option("--timeout", min=0.0, help="Seconds to w
 @commands.command()
 def status(
     name: Annotated[str | None, typer.Argument(help="Of one run; by default all.")] = None,
-    address: Address = HERE,
+    address: Address = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the runs of a cluster and how they are."""
@@ -58,7 +57,7 @@ def status(
 @commands.command()
 def watch(
     name: Name,
-    address: Address = HERE,
+    address: Address = None,
     web: Annotated[bool, typer.Option("--web", help="As a page for the browser.")] = False,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Of the page; 0 for one that is free.")
@@ -104,11 +103,11 @@ def watch(
 def scale(
     name: Name,
     env_runners: Annotated[int, typer.Option(min=1, help="How many there shall be.")],
-    address: Address = HERE,
+    address: Address = None,
     timeout: Timeout = 60.0,
 ) -> None:
     """Add or remove env runners while the run goes on."""
-    with _board(address) as board:
+    with _board(address, says_which=True) as board:
         board.want(name, num_env_runners=env_runners)
         entry = board.wait(name, lambda entry: _has(entry, env_runners), timeout_s=timeout)
     status = entry.status
@@ -123,11 +122,11 @@ def scale(
 def pause(
     name: Name,
     off: Annotated[bool, typer.Option("--off", help="Go on again.")] = False,
-    address: Address = HERE,
+    address: Address = None,
     timeout: Timeout = 60.0,
 ) -> None:
     """Hold a run: its env runners collect nothing until it goes on."""
-    with _board(address) as board:
+    with _board(address, says_which=True) as board:
         board.want(name, paused=not off)
         entry = board.wait(name, lambda entry: entry.status.paused is not off, timeout_s=timeout)
     held = "paused" if entry.status.paused else "going on"
@@ -135,9 +134,9 @@ def pause(
 
 
 @commands.command()
-def stop(name: Name, address: Address = HERE, timeout: Timeout = STOP_TIMEOUT_S) -> None:
+def stop(name: Name, address: Address = None, timeout: Timeout = STOP_TIMEOUT_S) -> None:
     """End a run with a checkpoint."""
-    with _board(address) as board:
+    with _board(address, says_which=True) as board:
         board.want(name, stop=True)
         entry = board.wait(name, lambda entry: entry.status.ended, timeout_s=timeout)
     if not entry.status.ended:
@@ -146,8 +145,13 @@ def stop(name: Name, address: Address = HERE, timeout: Timeout = STOP_TIMEOUT_S)
 
 
 @contextmanager
-def _board(address: str) -> Iterator["BoardClient"]:
-    """Join the cluster to talk to its board, and leave it."""
+def _board(address: str | None, *, says_which: bool = False) -> Iterator["BoardClient"]:
+    """Join the cluster to talk to its board, and leave it.
+
+    Args:
+        address: of the cluster; None for the one on this machine.
+        says_which: whether to print which one that is, where nobody gave an address.
+    """
     import ray
 
     from cluster.on_ray.board import BoardClient
@@ -155,7 +159,10 @@ def _board(address: str) -> Iterator["BoardClient"]:
 
     connect(address, with_code=False)
     try:
-        yield BoardClient()
+        board = BoardClient()
+        if says_which and address is None:
+            print(f"on the cluster at {board.cluster}", flush=True)
+        yield board
     finally:
         ray.shutdown()
 

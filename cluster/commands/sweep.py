@@ -59,7 +59,7 @@ def sweep(
 
     variations = [Variation(key, values) for key, values in map(_read_variation, vary)]
     path = locate(out or RUNS / f"{config.name}-sweep-{datetime.now():%Y%m%d-%H%M%S}")
-    check_new_directory(path)
+    check_new_directory(path, option="--out")
     errors = Console(stderr=True)
     trials = plan_trials(config, variations, num_samples=samples)
     errors.print(f"{len(trials)} trials, in {path}", markup=False)

@@ -31,6 +31,8 @@ class RayBackend:
         RunFailedError: Ray does not start on this machine.
     """
 
+    is_local = False
+
     def __init__(self, *, address: str | None, num_cpus: int) -> None:
         set_threads(1)
         self._is_guest = ray.is_initialized()

@@ -23,6 +23,12 @@ from common.errors import ResourceError, RunFailedError, StillhouseError
 OBJECT_STORE_BYTES = 512 * 2**20
 CONNECT_TIMEOUT_S = 10.0
 
+HERE = "auto"
+"""To Ray, the address of the cluster on this machine."""
+
+ADDRESS_VARIABLE = "RAY_ADDRESS"
+"""The variable of the environment from which commands take an address that no option gives."""
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 LEFT_OUT = ("/.git", "/.venv", "/runs", "/build", "/.ci")
 """Of the checkout: no actor needs them."""
@@ -58,11 +64,12 @@ def start_here(num_cpus: int) -> None:
         raise RunFailedError(f"Ray does not start on this machine ({one_line(error)})") from error
 
 
-def connect(address: str, *, with_code: bool = True) -> None:
+def connect(address: str | None, *, with_code: bool = True) -> None:
     """Join a cluster that runs.
 
     Args:
-        address: HOST:PORT, or "auto" for the one on this machine.
+        address: HOST:PORT, or "auto" for the one on this machine; None where nobody gave one, which
+            is the one on this machine, too.
         with_code: whether actors will be started, which need this checkout.
 
     Raises:
@@ -72,8 +79,8 @@ def connect(address: str, *, with_code: bool = True) -> None:
     if with_code and _is_checkout() and not _brought_by_a_job():
         runtime_env |= {"working_dir": str(CHECKOUT), "excludes": list(LEFT_OUT)}
     try:
-        _check_reachable(address)
-        ray.init(address=address, runtime_env=runtime_env, **_COMMON)
+        _check_reachable(address or HERE)
+        ray.init(address=address or HERE, runtime_env=runtime_env, **_COMMON)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise _no_cluster(address, error) from error
 
@@ -97,16 +104,32 @@ def _check_reachable(address: str) -> None:
             pass
 
 
-def _no_cluster(address: str, error: Exception) -> StillhouseError:
+def _no_cluster(address: str | None, error: Exception) -> StillhouseError:
+    if address is None and isinstance(error, ConnectionError):
+        return ResourceError(
+            "no Ray cluster is running here, and this command is about the runs of one; start one "
+            "with ray start --head, or give --address HOST:PORT of another; what a --local run "
+            "came to lies in its run directory"
+        )
+    given = _as_given(address)
     if _lacks_token(error):
         return ResourceError(
-            f"--address {address}: the cluster asks for its token, and this process has another or "
-            f"none; set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file that holds it"
+            f"{given}: the cluster asks for its token, and this process has another or none; set "
+            f"RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file that holds it"
         )
     return ResourceError(
-        f"--address {address}: cannot use a Ray cluster there ({one_line(error)}); give the "
-        f"address of a running one"
+        f"{given}: cannot use a Ray cluster there ({one_line(error)}); give the address of a "
+        f"running one"
     )
+
+
+def _as_given(address: str | None) -> str:
+    """Return an address as whoever gave it wrote it: the environment, or a command line."""
+    if address is None:
+        return "this machine"
+    if address == os.environ.get(ADDRESS_VARIABLE):
+        return f"{ADDRESS_VARIABLE}={address}"
+    return f"--address {address}"
 
 
 def _lacks_token(error: Exception) -> bool:

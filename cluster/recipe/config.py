@@ -19,7 +19,15 @@ from actors.placement import SharedPlacement
 from cluster.recipe.dataset import DatasetConfig, check_tables, with_dataset
 from cluster.recipe.objective_checks import check_memory, check_on_policy, check_over_time
 from cluster.recipe.refresh import RefreshConfig, check_refresh
-from cluster.recipe.tasks import OF_TASKS, TaskConfig, TeacherConfig, check_tasks, with_first_task
+from cluster.recipe.tasks import (
+    NAME,
+    OF_TASKS,
+    TaskConfig,
+    TeacherConfig,
+    check_tasks,
+    with_first_task,
+    with_name,
+)
 from cluster.recipe.teacher_view import check_views, view_of_teacher
 from common.config import StrictModel, Tree, apply_overrides, read_toml, validate
 from common.credentials import refuse_credentials
@@ -76,7 +84,8 @@ class WatchdogConfig(StrictModel):
 class RunConfig(StrictModel):
     """A recipe."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(default="", pattern=NAME)
+    """By default the environment's id, or the names of `[[tasks]]`."""
     seed: int = Field(default=0, ge=0)
     total_env_steps: int = Field(ge=1)
     """Transitions (agent steps, not frames) to collect and train on."""
@@ -102,7 +111,7 @@ class RunConfig(StrictModel):
     @model_validator(mode="before")
     @classmethod
     def _first_task(cls, tree: Any) -> Any:
-        return _with_teach_defaults(with_first_task(tree))
+        return _with_teach_defaults(with_name(with_first_task(tree)))
 
     @model_serializer(mode="wrap")
     def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A recipe without `[[tasks]]` has one task, its `[env]` and `[teacher]`. With `[[
 learns all of them, and what would mix them up is refused here.
 """
 
+import re
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
@@ -19,6 +20,14 @@ from common.policies.spec import ActingSpec
 
 if TYPE_CHECKING:
     from cluster.recipe.config import RunConfig
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
+"""What a run and a task may be called: their folders have these names, too."""
+
+UNNAMED = "run"
+"""Where nothing in a recipe has a name."""
+
+_IN_NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 OF_TASKS = ("env", "teacher")
 """The recipe's tables that each of `[[tasks]]` has for itself."""
@@ -59,7 +68,7 @@ class TeacherConfig(StrictModel):
 class TaskConfig(StrictModel):
     """One of the recipe's `[[tasks]]`."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    name: str = Field(pattern=NAME)
     """In evaluations, metrics and on the command line."""
     env: EnvConfig
     teacher: TeacherConfig
@@ -80,6 +89,21 @@ def with_first_task(tree: Any) -> Any:
     if not isinstance(first, dict):
         return tree
     return tree | {key: first[key] for key in OF_TASKS if key in first}
+
+
+def with_name(tree: Any) -> Any:
+    """Return a recipe's tree with a name: its own, that of its environment, or those of its tasks.
+
+    What no name may hold becomes a hyphen.
+    """
+    if not isinstance(tree, dict) or "name" in tree:
+        return tree
+    tasks = tree.get("tasks")
+    several = isinstance(tasks, list | tuple) and bool(tasks)
+    tables, key = (tasks, "name") if several else ([tree.get("env")], "id")
+    told = [str(table.get(key, "")) for table in tables if isinstance(table, dict)]
+    name = _IN_NO_NAME.sub("-", "-".join(told)).strip("-._")
+    return tree | {"name": name or UNNAMED}
 
 
 def check_tasks(config: "RunConfig") -> None:

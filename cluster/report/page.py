@@ -85,7 +85,7 @@ def render_report(run: RunData) -> str:
         disagreements=[(name, each, cards_of(each)) for name, each in run.disagreements.items()],
         most_video=num_bytes(MOST_BYTES),
         versions=version_table(run.starts),
-        commands=repeat_commands(run.path),
+        commands=repeat_commands(run.path, is_local=run.is_local),
     )
 
 

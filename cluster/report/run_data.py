@@ -14,7 +14,7 @@ from cluster.report.games import Game, read_games
 from cluster.report.metrics_log import MetricsLog, read_metrics
 from cluster.report.results import Results, read_results
 from cluster.report.run_state import RunState, read_state
-from cluster.report.versions import Start, read_starts
+from cluster.report.versions import Start, read_starts, was_local
 from cluster.run_directory import RunDirectory
 from common.errors import FileMissingError, RunDirectoryError
 from common.storage import Location, Named
@@ -65,6 +65,11 @@ class RunData:
     def terms(self) -> tuple[str, ...]:
         """The names of the objective's terms."""
         return tuple(_table(self.recipe, "objective"))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether all was done in one process when it was last started."""
+        return was_local(self.starts)
 
     @property
     def seconds(self) -> float:

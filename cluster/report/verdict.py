@@ -10,6 +10,9 @@ from cluster.report.wording import compared, count, percent, percent_interval
 USUAL_SHARE = 0.95
 """What a student is held against where its recipe requires nothing."""
 
+WELL_ABOVE = 1.2
+"""A share that no student of a good teacher reaches: there is not so much left to win."""
+
 Level = Literal["good", "unsure", "bad", "open"]
 
 
@@ -62,8 +65,21 @@ def judge_results(results: Results, *, required: float | None, says_recipe: bool
     return Judgement(
         level=level,
         headline=headline,
-        sentence=f"{reached} ({source} {percent(required, 0)}). {_costs(results)}",
+        sentence=f"{reached} ({source} {percent(required, 0)}). {_costs(results)}{_doubt(results)}",
     )
+
+
+def doubt_of_teacher(results: Results) -> str | None:
+    """Return what to ask where a student certainly plays much better than its teacher, or None."""
+    beaten = [
+        name
+        for name, task in results.tasks.items()
+        if task.share_ci_low is not None and task.share_ci_low > WELL_ABOVE
+    ]
+    if not beaten:
+        return None
+    where = f" in {', '.join(beaten)}" if len(results.tasks) > 1 else ""
+    return f"the student plays better than its teacher{where}: is this the teacher you meant?"
 
 
 def _level(task: TaskResult, required: float) -> tuple[Level, str]:
@@ -95,6 +111,12 @@ def _costs(results: Results) -> str:
     many = len(results.tasks) > 1
     teachers = f"its {len(results.tasks)} teachers together" if many else "its teacher"
     return f"Beside {teachers} it is {told}." if told else "What it costs was not measured."
+
+
+def _doubt(results: Results) -> str:
+    """Return the same as a sentence that follows others."""
+    told = doubt_of_teacher(results)
+    return "" if told is None else f" {told[0].upper()}{told[1:]}"
 
 
 def _by_labels(results: Results) -> str:

@@ -6,6 +6,7 @@
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -27,25 +28,45 @@ class Start(NamedTuple):
     """UTC."""
     versions: dict[str, str]
     """By the name of what has it."""
+    is_local: bool = False
+    """Whether all was done in one process, without Ray."""
 
 
-def note_start(directory: RunDirectory) -> None:
+def note_start(directory: RunDirectory, *, is_local: bool) -> None:
     """Add this start, with the versions of now, to the run directory.
+
+    Args:
+        directory: of the run.
+        is_local: whether all is done in one process, without Ray.
 
     Raises:
         StorageError: it cannot be written.
     """
-    try:
-        kept = json.loads(directory.versions.read_bytes())
-    except (FileMissingError, ValueError):
-        kept = {}
-    starts = [*_starts_in(kept), Start(datetime.now(UTC).isoformat(timespec="seconds"), versions())]
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    starts = [*starts_of(directory), Start(now, versions(), is_local)]
     write_json(directory.versions, {"starts": [start._asdict() for start in starts]})
+
+
+def starts_of(directory: RunDirectory) -> tuple[Start, ...]:
+    """Return the starts of a run; none where what tells of them is missing or damaged.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    try:
+        return read_starts(json.loads(directory.versions.read_bytes()))
+    except (FileMissingError, ValueError):
+        return ()
 
 
 def read_starts(tree: Any) -> tuple[Start, ...]:
     """Return what `versions.json` says; nothing of a run that has none, or another thing there."""
     return tuple(_starts_in(tree))
+
+
+def was_local(starts: Sequence[Start]) -> bool:
+    """Return whether the newest start did all in one process, as far as is known."""
+    return bool(starts) and starts[-1].is_local
 
 
 def versions() -> dict[str, str]:
@@ -95,5 +116,6 @@ def _starts_in(tree: Any) -> list[Start]:
     for entry in starts if isinstance(starts, list) else ():
         if isinstance(entry, dict) and isinstance(entry.get("versions"), dict):
             told = {str(name): str(value) for name, value in entry["versions"].items()}
-            found.append(Start(str(entry.get("time", "")), told))
+            is_local = entry.get("is_local") is True
+            found.append(Start(str(entry.get("time", "")), told, is_local))
     return found

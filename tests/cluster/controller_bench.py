@@ -94,6 +94,9 @@ class FakeSession:
 class FakeBackend:
     """Teacher and student play 100, a random policy 0."""
 
+    is_local = True
+    student_plays = 100.0
+
     def __init__(self, session: FakeSession | None) -> None:
         self.session = session
         self.played: list[str | None] = []
@@ -101,7 +104,9 @@ class FakeBackend:
 
     def evaluate(self, config: RunConfig, job: EvaluationJob) -> EvaluationResult:
         self.played.append(None if job.policy is None else job.policy.spec.name)
-        value = 0.0 if job.policy is None else 100.0
+        value = 0.0
+        if job.policy is not None:
+            value = 100.0 if job.reference is None else self.student_plays
         return EvaluationResult(
             returns=(value,) * job.num_episodes,
             lengths=(1,) * job.num_episodes,

@@ -17,6 +17,7 @@ from tests.cluster.controller_bench import (
     STATS,
     STUDENT,
     Bench,
+    FakeBackend,
     FakeSession,
 )
 
@@ -147,6 +148,16 @@ def test_the_student_must_reach_what_the_recipe_requires(
 def test_warnings_are_told_before_anything_else(bench: Bench) -> None:
     bench.run(FakeSession(interrupt, num_polls=99))
     assert bench.reporter.said[0].startswith("note: the student (114 parameters) is not smaller")
+
+
+@pytest.mark.parametrize("returns", [100.0, 230.0])
+def test_a_student_that_is_much_better_than_its_teacher_is_remarked_on(
+    returns: float, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeBackend, "student_plays", returns)
+    bench.run(FakeSession(nothing, num_polls=1))
+    doubts = [line for line in bench.reporter.said if "is this the teacher you meant?" in line]
+    assert [line[:6] for line in doubts] == (["note: "] if returns > 100 else [])
 
 
 def test_a_stop_that_is_wanted_saves_the_student_as_ctrl_c_does(bench: Bench) -> None:

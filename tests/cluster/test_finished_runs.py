@@ -7,7 +7,7 @@ import pytest
 
 from common.policies.policy import load_policy
 from tests.cartpole import write_run
-from tests.commands import Stillhouse
+from tests.commands import Stillhouse, assert_refused
 
 SHORT = (
     *("--set", "total_env_steps=600", "--set", "evaluation.num_episodes=2"),
@@ -36,7 +36,17 @@ def test_a_finished_run_is_told_and_left_as_it_is(finished: Path, stillhouse: St
         answer = stillhouse(*command)
         assert answer.returncode == 0
         assert "out: finished; CartPole-v1: the student plays" in answer.stdout
+        assert answer.stdout.rstrip().endswith("stillhouse evaluate out --local")
         assert contents(finished) == before
+
+
+def test_a_new_run_in_its_place_is_refused_and_told_how_to_go_on(
+    finished: Path, stillhouse: Stillhouse
+) -> None:
+    before = contents(finished)
+    answer = stillhouse("run", "recipe.toml", "--local", "--run-dir", "out", *SHORT)
+    assert_refused(answer, "out: holds a run", "stillhouse resume out --local", "--run-dir")
+    assert contents(finished) == before
 
 
 def test_a_finished_run_that_falls_short_fails_again(
@@ -78,3 +88,28 @@ def test_a_change_or_another_student_lets_a_finished_run_go_on(
     assert "finished;" not in again.stdout
     assert student.read_bytes() != damaged
     load_policy(student)
+
+
+def test_an_end_that_lies_behind_the_run_is_refused_and_nothing_is_changed(
+    finished: Path, stillhouse: Stillhouse
+) -> None:
+    before = contents(finished)
+    done = json.loads((finished / "metrics.jsonl").read_text().splitlines()[-1])
+    steps = int(done["learner/env_steps"])
+    for total in ("400", str(steps)):
+        answer = stillhouse("resume", "out", "--local", "--set", f"total_env_steps={total}")
+        assert_refused(
+            answer,
+            f"total_env_steps = {total}: {steps:,} env steps are done already",
+            "stillhouse evaluate out --local",
+        )
+        assert contents(finished) == before
+
+
+def test_a_finished_run_can_be_finished_by_other_rules(
+    finished: Path, stillhouse: Stillhouse
+) -> None:
+    answer = stillhouse("resume", "out", "--local", "--set", "evaluation.num_episodes=3")
+    assert answer.returncode == 0, answer.stderr
+    scores = json.loads((finished / "evaluation.json").read_text())
+    assert scores["tasks"]["CartPole-v1"]["student"]["episodes"] == 3

@@ -21,6 +21,8 @@ from tests.cartpole import cartpole_teacher, load_config
 class FakeBackend:
     """Plays what the teacher's name says."""
 
+    is_local = True
+
     def __init__(self) -> None:
         self.jobs: list[EvaluationJob] = []
         self.broken: Exception | None = None

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "deploy").rglob("*.md")))
 
 _FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _ON_A_CLUSTER = {"README.md": "ray start --head", "deploy/guide/runs.md": "stillhouse watch"}
 """Documents with a block that is typed on a cluster, and by what it is known."""
@@ -56,6 +57,11 @@ def mentioned() -> Iterator[Command]:
         for code in _CODE.findall(text):
             if code.startswith("stillhouse "):
                 yield Command(str(path.relative_to(ROOT)), tuple(code.split()[1:]))
+
+
+def python_blocks(document: str) -> list[str]:
+    """Return what a document shows in Python."""
+    return _PYTHON.findall((ROOT / document).read_text())
 
 
 def _blocks(path: Path) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from tests.deploy.documents import ROOT, Command, cluster_commands, commands
+from tests.deploy.documents import ROOT, Command, cluster_commands, commands, python_blocks
 
 STILLHOUSE = Path(sys.executable).with_name("stillhouse")
 QUICKSTART = "deploy/guide/quickstart.md"
@@ -90,6 +90,18 @@ def test_the_quickstart_ends_with_a_student_a_page_a_video_and_an_export(quickst
     assert "data:video/mp4" in (quickstart / "runs/first/report.html").read_text()
     session = ort.InferenceSession(quickstart / "runs/first/student.onnx")
     assert session.get_inputs()[0].shape[1:] == [4]
+
+
+@pytest.mark.slow
+def test_who_has_no_zip_makes_one_with_the_lines_of_the_quickstart(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "deploy" / "recipes", tmp_path / "deploy" / "recipes")
+    [program] = python_blocks(QUICKSTART)
+    assert "50_000" in program
+    short = program.replace("50_000", "500")
+    subprocess.run([sys.executable, "-c", short], cwd=tmp_path, check=True, timeout=300)
+    check, *_ = shown_on(QUICKSTART)
+    assert check.args[0] == "check"
+    type_(tmp_path, check)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from cluster.commands.table import MODULES
 from common.teachers import load_teacher
 from tests.cartpole import cartpole_teacher, write_run
 from tests.commands import ROOT, Answer, Stillhouse, assert_refused
@@ -39,12 +40,42 @@ def test_the_version_is_told(stillhouse: Stillhouse) -> None:
     assert stillhouse("--version").stdout == f"stillhouse {version('stillhouse')}\n"
 
 
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (("rnu",), ["'rnu'", "'run'", "see stillhouse --help"]),
+        (("--locl",), ["--locl", "see stillhouse --help"]),
+        (("run", "recipe.toml", "--locl"), ["--locl", "--local", "see stillhouse run --help"]),
+        (("run",), ["recipe", "see stillhouse run --help"]),
+        (("run", "recipe.toml", "--name"), ["--name"]),
+        (("evaluate", "runs/a", "--episodes", "0"), ["--episodes", "2"]),
+        (("scale", "pong", "--env-runners", "many"), ["--env-runners", "integer"]),
+        (("status", "pong", "more"), ["more", "see stillhouse status --help"]),
+    ],
+)
+def test_a_command_line_that_is_none_is_refused_in_one_line(
+    typed: tuple[str, ...], words: list[str], stillhouse: Stillhouse
+) -> None:
+    assert_refused(stillhouse(*typed), *words)
+
+
+@pytest.mark.parametrize("typed", [(), ("--help",)])
+def test_help_lists_all_commands(typed: tuple[str, ...], stillhouse: Stillhouse) -> None:
+    answer = stillhouse(*typed)
+    assert answer.returncode == 0
+    assert all(name in answer.stdout for name in MODULES)
+
+
 def test_check_finds_a_good_recipe_good(
     recipe: Path, tmp_path: Path, stillhouse: Stillhouse
 ) -> None:
     result = stillhouse("check", recipe)
     assert result.returncode == 0, result.stderr
-    assert "good" in result.stdout
+    assert result.stdout.splitlines()[-3:] == [
+        "CartPole-v1: observations: 4 float32; actions: 2; teacher: feedback, mlp of 16 parameters",
+        "student: mlp of 114 parameters",
+        f"{recipe}: good",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -180,7 +211,18 @@ def test_a_taken_run_directory_is_refused_and_left_as_it_was(
     (taken / "precious").write_text("data")
     result = stillhouse("run", recipe, "--run-dir", "taken")
     assert_refused(result, "taken", "--run-dir")
+    assert "resume" not in result.stderr
     assert [path.name for path in taken.iterdir()] == ["precious"]
+
+
+def test_a_file_in_the_place_of_a_run_directory_is_refused(
+    recipe: Path, stillhouse: Stillhouse
+) -> None:
+    before = recipe.read_bytes()
+    assert_refused(
+        stillhouse("run", recipe, "--run-dir", "recipe.toml"), "recipe.toml", "--run-dir"
+    )
+    assert recipe.read_bytes() == before
 
 
 def test_resume_and_evaluate_refuse_a_folder_without_a_run(

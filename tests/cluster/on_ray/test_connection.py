@@ -67,3 +67,33 @@ def test_a_port_where_nobody_listens_is_refused_at_once(inits: list[dict[str, An
     with pytest.raises(ResourceError, match=f"--address {address}: cannot use a Ray cluster"):
         connect(address)
     assert inits == []
+
+
+def test_the_environment_is_named_where_the_address_comes_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_connection.ray, "init", nobody_there)
+    monkeypatch.setenv("RAY_ADDRESS", "ray://away")
+    with pytest.raises(ResourceError, match=r"^RAY_ADDRESS=ray://away: cannot use a Ray cluster"):
+        connect("ray://away")
+    with pytest.raises(ResourceError, match=r"^--address auto: cannot use a Ray cluster"):
+        connect("auto")
+
+
+def test_where_nobody_gave_an_address_the_reason_names_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray_connection.ray, "init", nobody_there)
+    with pytest.raises(ResourceError, match=r"^no Ray cluster is running here, .*ray start --head"):
+        connect(None, with_code=False)
+    monkeypatch.setattr(ray_connection.ray, "init", of_another_version)
+    with pytest.raises(ResourceError, match=r"^this machine: .*Version mismatch"):
+        connect(None, with_code=False)
+
+
+def nobody_there(**options: Any) -> None:
+    raise ConnectionError("Could not find any running Ray instance. Please specify the one")
+
+
+def of_another_version(**options: Any) -> None:
+    raise RuntimeError("Version mismatch")

@@ -26,7 +26,6 @@ RECIPES = sorted((ROOT / "deploy" / "recipes").glob("*.toml"))
 assert RECIPES, "the recipes have moved"
 
 SMALLEST: dict[str, Any] = {
-    "name": "smallest",
     "total_env_steps": 1_000,
     "env": {"family": "gymnasium", "id": "CartPole-v1"},
     "teacher": {"path": "teacher.safetensors"},
@@ -48,6 +47,7 @@ def round_trip(config: RunConfig, folder: Path) -> RunConfig:
 
 def test_what_is_left_out_is_each_folders_default() -> None:
     config = config_with()
+    assert config.name == "CartPole-v1"
     assert config.env == GymnasiumConfig(id="CartPole-v1")
     assert config.student.network == MLPSpec()
     assert config.objective.terms() == {"kl": KL()}
@@ -209,6 +209,29 @@ def test_ranks_share_batches_shards_and_replay_equally() -> None:
         ranks(2, capacity=1_199)
 
 
+@pytest.mark.parametrize(
+    ("env_id", "name"),
+    [
+        ("Acrobot-v1", "Acrobot-v1"),
+        ("ALE/Pong-v5", "ALE-Pong-v5"),
+        ("my_games:Maze-v0", "my_games-Maze-v0"),
+        ("_a/", "a"),
+        ("/", "run"),
+    ],
+)
+def test_a_run_is_called_like_its_environment_where_its_recipe_gives_no_name(
+    env_id: str, name: str
+) -> None:
+    assert config_with(env={"family": "gymnasium", "id": env_id, "trust": True}).name == name
+
+
+def test_a_run_of_several_tasks_is_called_like_all_of_them() -> None:
+    task = {key: SMALLEST[key] for key in ("env", "teacher")}
+    tasks = [{"name": name} | task for name in ("light", "heavy")]
+    config = config_with(env=None, teacher=None, tasks=tasks, actors={"num_env_runners": 2})
+    assert config.name == "light-heavy"
+
+
 @pytest.mark.parametrize("name", ["a b", "", "-a", "../a", "a/b"])
 def test_a_name_that_makes_no_folder_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="name = "):
@@ -343,6 +366,6 @@ def test_every_recipe_is_read_and_reads_back(recipe: Path, tmp_path: Path) -> No
         write_dataset(tmp_path / "data", 2)
         overrides = [f"dataset.path={tmp_path / 'data'}"]
     config = load_recipe(recipe, overrides)
-    assert config.name == recipe.stem
+    assert config.name in (recipe.stem, config.env.id)
     assert round_trip(config, tmp_path / "run") == config
     assert RunConfig.model_validate_json(config.model_dump_json()) == config

@@ -47,6 +47,19 @@ def test_the_weakest_task_counts() -> None:
     assert "Beside its 2 teachers together" in found.sentence
 
 
+@pytest.mark.parametrize(("share", "doubts"), [(1.23, True), (1.21, False), (1.0, False)])
+def test_a_student_that_is_certainly_much_better_is_told_to_be(share: float, doubts: bool) -> None:
+    found = judged(toy=task_scores(share))
+    assert found.headline == "Good enough"
+    question = " The student plays better than its teacher: is this the teacher you meant?"
+    assert found.sentence.endswith(question) is doubts
+
+
+def test_of_several_tasks_those_are_named_in_which_the_student_is_better() -> None:
+    found = judged(easy=task_scores(2.3), hard=task_scores(0.5))
+    assert "better than its teacher in easy: is this" in found.sentence
+
+
 def test_a_share_that_is_undefined_decides_nothing() -> None:
     none = {"share_of_teacher": None, "share_ci_low": None, "share_ci_high": None}
     found = judged(toy=task_scores(**none))
