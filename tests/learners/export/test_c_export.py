@@ -106,6 +106,26 @@ def test_alone_it_says_the_same_whatever_comes_and_nothing_overflows(exported):
         assert 0 < program.latency_ms(tried[:1]) < 100
 
 
+@needs_compiler
+def test_alone_it_says_what_it_reads_and_refuses_what_is_no_whole_observation(exported):
+    policy, _, source = exported
+    dtype, shape = policy.spec.observation.dtype, policy.spec.observation.shape
+    size = np.zeros(shape, dtype).nbytes
+    told = f"{np.prod(shape)} numbers of {dtype}"
+    assert told in " ".join(source.text.partition("*/")[0].split())
+    assert f'astype("{np.dtype(dtype).str[1:]}")' in source.text
+    observation = observations_for(policy, 1)
+    with compiled(source.text, find_compiler()) as program:
+        for content, left in ((b"0.1 ", 4), (observation.tobytes() + b"0", 1)):
+            done = program.fed(content)
+            assert done.returncode == 2
+            assert done.stdout.count(b"\n") == len(content) // size
+            [line] = done.stderr.decode().splitlines()
+            for words in (f"an observation has {size} bytes", told, f"{left} were left"):
+                assert words in line
+        assert program.fed(b"").returncode == 0
+
+
 @needs_cxx
 def test_it_is_cxx_too(exported):
     policy, network, source = exported
