@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "deploy").rglob("*.md")))
 
 _FENCED = re.compile(r"^```\w*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _ON_A_CLUSTER = {"README.md": "ray start --head", "deploy/guide/runs.md": "stillhouse watch"}
 """Documents with a block that is typed on a cluster, and by what it is known."""
@@ -49,13 +50,22 @@ def cluster_block(document: str) -> str:
     return block
 
 
+def python_of(path: Path) -> str:
+    """Return the Python that a document shows, all blocks in their order."""
+    return "\n".join(_PYTHON.findall(path.read_text()))
+
+
 def mentioned() -> Iterator[Command]:
     """Yield the commands that stand within sentences and tables."""
     for path in DOCUMENTS:
-        text = _FENCED.sub("", path.read_text())
-        for code in _CODE.findall(text):
-            if code.startswith("stillhouse "):
-                yield Command(str(path.relative_to(ROOT)), tuple(code.split()[1:]))
+        for code in code_in_sentences(path, "stillhouse "):
+            yield Command(str(path.relative_to(ROOT)), tuple(code.split()[1:]))
+
+
+def code_in_sentences(path: Path, start: str) -> list[str]:
+    """Return what stands as code within a document's sentences and tables and begins so."""
+    text = _FENCED.sub("", path.read_text())
+    return [code for code in _CODE.findall(text) if code.startswith(start)]
 
 
 def _blocks(path: Path) -> list[str]:
