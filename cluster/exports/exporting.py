@@ -38,7 +38,7 @@ def export_checked(
             file cannot be written.
     """
     chosen, policy = EXPORT_FORMATS[format], source.policy
-    if num_episodes:
+    if num_episodes or source.scene.is_named:
         _check_that_it_plays(source, num_episodes)
     is_int8, most, named = precision == "int8", chosen.num_calibration, None
     if calibration is not None:
@@ -67,9 +67,9 @@ def export_checked(
     )
 
 
-def _check_that_it_plays(source: Source, num_episodes: int) -> None:
+def _check_that_it_plays(source: Source, num_episodes: int | None) -> None:
     """Refuse games that cannot be played, before anything is written."""
-    if source.policy.network.memory_shape is not None:
+    if num_episodes and source.policy.network.memory_shape is not None:
         raise ConfigError(
             f"--play {num_episodes}: a file with a memory is compared, and not played; leave it out"
         )

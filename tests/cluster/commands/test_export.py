@@ -148,11 +148,48 @@ def test_a_policy_of_nowhere_is_not_compared(folder: Path, stillhouse: Stillhous
     save_policy(Policy(nowhere, teacher.network), folder / "nowhere.safetensors")
     result = stillhouse("export", "nowhere.safetensors")
     assert (result.returncode, "not compared" in result.stdout) == (0, True)
+    assert "--env" in result.stdout
     ask = ("export", "nowhere.safetensors", "--precision", "int8")
-    assert_refused(stillhouse(*ask), "names no environment", "--calibration")
-    assert_refused(stillhouse("export", "nowhere.safetensors", "--play", "3"), "no environment")
+    assert_refused(stillhouse(*ask), "does not say where it plays", "--env", "--calibration")
+    assert_refused(stillhouse("export", "nowhere.safetensors", "--play", "3"), "--env", "--recipe")
     assert not (folder / "nowhere.int8.onnx").exists()
     assert stillhouse(*ask, "--calibration", "data").returncode == 0
+
+
+@pytest.mark.parametrize("given", [("--env", "CartPole-v1"), ("--recipe", "recipe.toml")])
+def test_a_policy_that_does_not_say_where_it_plays_is_told_so(
+    given: tuple[str, ...], tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    write_run(tmp_path)
+    teacher = cartpole_teacher()
+    nowhere = teacher.spec.model_copy(update={"environment": {}})
+    save_policy(Policy(nowhere, teacher.network), tmp_path / "nowhere.safetensors")
+    scores = told(stillhouse, "nowhere.safetensors", "--precision", "int8", "--play", "2", *given)
+    assert scores["greedy_agreement"] >= 0.98
+    assert scores["episodes"] == 2
+    assert told(stillhouse, "nowhere.safetensors", *given)["episodes"] is None
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (("run", "--env", "CartPole-v1"), ["run: has a recipe of its own", "--env"]),
+        (("teacher.safetensors", "--env", "pong", "--recipe", "recipe.toml"), ["give one of them"]),
+        (("teacher.safetensors", "--env", "Acrobot-v1"), ["takes float32 (4,)", "(6,)"]),
+        (("teacher.safetensors", "--env", "NoSuchEnv-v0"), ["NoSuchEnv"]),
+        (("teacher.safetensors", "--env", "tests.tasks:CartPole-v1"), ["tests.tasks", "--trust"]),
+        (("teacher.safetensors", "--recipe", "none.toml"), ["none.toml"]),
+        (("teacher.safetensors", "--task", "light"), ["light", "one task"]),
+    ],
+)
+def test_an_environment_that_does_not_fit_is_refused_and_nothing_written(
+    ask: tuple[str, ...], words: list[str], tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    write_run(tmp_path)
+    directory = RunDirectory(tmp_path / "run")
+    save_policy(cartpole_teacher(), directory.student)
+    assert_refused(stillhouse("export", *ask), *words)
+    assert not list(tmp_path.rglob("*.onnx"))
 
 
 def test_an_export_unlike_its_policy_fails_and_says_so(
