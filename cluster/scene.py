@@ -1,7 +1,6 @@
 """Where policies play that are no runs' students, as a command is told."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from cluster.players import Entry, entry_alone, entry_in_recipe, part_of
 from cluster.recipe.config import RunConfig, load_recipe
@@ -21,7 +20,7 @@ class Scene:
     env: str | None = None
     task: str | None = None
     """Which, of policies and recipes of several."""
-    overrides: Sequence[str] = ()
+    overrides: list[str] = field(default_factory=list)
     """Of the recipe's keys."""
     trust: bool = False
     """Whether policies and environments may run code of their own."""

@@ -67,12 +67,13 @@ def test_every_format_of_a_runs_student_plays_as_the_student_does(
     assert (scores["format"], scores["precision"]) == (name, precision)
     assert 0 < scores["latency_ms"] < 1_000
     assert 0 < scores["policy"]["latency_ms"] < 1_000
-    assert scores["observations_from"] == "observations: the run's replay"
+    assert scores["observations_from"] == "the run's replay"
     assert scores["observations"] >= 500
     assert scores["greedy_agreement"] >= (0.98 if precision == "int8" else 0.999)
     of_int8 = {"onnx": 506, "c": 2_250}  # the larger one is half of the replay
     assert scores["calibration_observations"] == (of_int8[name] if precision == "int8" else None)
     assert ("bytes of RAM; weights of" in scores["notes"]) == (name == "c")
+    assert (scores["constant_bytes"] is None) == (name != "c")
     assert (scores["max_abs_difference"] is None) == (name == "c")
     assert scores["episodes"] == scores["policy"]["episodes"] == EPISODES
     assert scores["policy"]["mean_return"] > 400
@@ -93,13 +94,26 @@ def test_a_c_program_where_nobody_compiles_it_is_written_and_not_compared(
     folder: Path, stillhouse: Stillhouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setenv("COLUMNS", "120")
     result = stillhouse("export", "run", "--format", "c")
     assert result.returncode == 0, result.stderr
     size = (folder / "run" / "student.c").stat().st_size
     assert result.stdout.startswith(f"run/student.c: {size:,} bytes")
-    for words in ("not compared: no C compiler here", "not played", "bytes of RAM; weights of"):
-        assert words in " ".join(result.stdout.split())
     scores = told(stillhouse, "run", "--format", "c")
+    assert 1_000 < scores["constant_bytes"] < size
+    constants = f"{scores['constant_bytes']:,}"
+    for words in (
+        "not compared: no C compiler here",
+        "not played",
+        f"{constants} bytes of constants",
+        "bytes of RAM; weights of",
+    ):
+        assert words in " ".join(result.stdout.split())
+    [row] = [line for line in result.stdout.splitlines() if "c (int8, cc)" in line]
+    assert f"{constants} of constants" in row
+    assert f"{size:,}" not in row
+    assert scores["observations_from"] == "the run's replay"
+    assert scores["not_compared"] == "no C compiler here"
     assert (scores["latency_ms"], scores["greedy_agreement"], scores["episodes"]) == (None,) * 3
 
 
@@ -108,7 +122,7 @@ def test_observations_come_from_the_dataset_that_is_named(
 ) -> None:
     ask = ("run", "--precision", "int8", "--play", "0")
     scores = told(stillhouse, *ask, "--calibration", "data")
-    assert scores["observations_from"] == "observations: data"
+    assert scores["observations_from"] == "data"
     assert scores["mean_return"] is None
     assert scores["share_of_policy"] is None
 
@@ -116,9 +130,9 @@ def test_observations_come_from_the_dataset_that_is_named(
 def test_without_a_replay_the_student_plays(folder: Path, stillhouse: Stillhouse) -> None:
     shutil.rmtree(folder / "run" / "checkpoints")
     played = told(stillhouse, "run", "--precision", "int8", "--play", "8")
-    assert played["observations_from"] == "observations: the student's play"
+    assert played["observations_from"] == "the student's play"
     short = told(stillhouse, "run", "--precision", "int8", "--play", "0")
-    assert short["observations_from"] == "observations: a short play of the student"
+    assert short["observations_from"] == "a short play of the student"
     assert played["greedy_agreement"] >= 0.98 <= short["greedy_agreement"]
 
 
@@ -128,7 +142,7 @@ def test_a_run_from_a_dataset_is_calibrated_with_it(folder: Path, stillhouse: St
     ran = stillhouse("run", recipe, "--local", "--run-dir", "offline", *short)
     assert ran.returncode == 0, ran.stderr
     scores = told(stillhouse, "offline", "--precision", "int8")
-    assert scores["observations_from"] == f"observations: {folder / 'data'}"
+    assert scores["observations_from"] == str(folder / "data")
     assert scores["mean_return"] is None  # as the run did not play, either
 
 

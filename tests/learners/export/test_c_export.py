@@ -178,8 +178,10 @@ def test_weights_are_as_narrow_as_will_do(weight_bits, tmp_path):
         gains = GAINS.double().numpy()
         seen -= 0.995 * np.outer(seen @ gains, gains) / (gains @ gains)
     seen = seen.astype(np.float32)
-    said = export_c(policy, tmp_path / "student.c", calibration=seen)
-    assert f"weights of {weight_bits} bits" in said
+    written = export_c(policy, tmp_path / "student.c", calibration=seen)
+    assert f"weights of {weight_bits} bits" in written.notes
+    text = (tmp_path / "student.c").read_text()
+    assert f"{written.constant_bytes:,} bytes of constants" in text
     assert checked(tmp_path / "student.c", policy, seen).greedy_agreement >= 0.99
 
 
