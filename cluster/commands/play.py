@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from actors.playback import Played
+from actors.playback import HELD_FRAMES, Played
 from cluster.commands.options import AsJson, InEnv, OfRecipe, Overrides, Task, Trust
 from cluster.games import GameVideo, record_games
 from cluster.players import (
@@ -54,13 +54,21 @@ def play(
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Break an episode off after so many steps.")
     ] = None,
-    out: Annotated[str, typer.Option(help="The video to write.")] = "game.mp4",
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="The video to write; by default game.mp4, of a run in its run directory. It has "
+            "each episode's start, a frame a step, and the end held for half a second."
+        ),
+    ] = None,
     trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a video of a policy at play, or of two side by side, and print their returns."""
     scene = Scene(recipe=recipe, env=env, task=task, overrides=overrides or [], trust=trust)
     asked = _Asked(policy, against, teacher, scene)
+    if out is None:
+        out = str(RunDirectory(policy).video) if _is_run(policy) else "game.mp4"
     _check(asked, out)
     entries, config = _entries(asked)
     seed = seed if seed is not None else 0 if config is None else config.seed
@@ -70,7 +78,9 @@ def play(
         about = {"out": out, "env": entries[0].env.id, "seed": seed}
         print(json.dumps(about | _as_json(game, titles)))
     else:
-        print(f"{out}: {game.video.num_frames:,} frames, {game.video.num_bytes:,} bytes")
+        video, of_each = game.video, f"its start, one a step, and {HELD_FRAMES} of its end"
+        frames = f"{video.num_frames:,} frames (of each episode {of_each})"
+        print(f"{out}: {frames}, {video.num_bytes:,} bytes")
         for title, played in zip(titles, game.played, strict=True):
             for line in _lines(played):
                 print(f"{title}: {line}")
