@@ -115,12 +115,13 @@ def _check(asked: _Asked, out: str) -> None:
 def _entries(asked: _Asked) -> tuple[list[Entry], RunConfig | None]:
     """Return who plays, from left to right, and the recipe that says where."""
     scene = asked.scene
+    config: RunConfig | None
     if _is_run(asked.policy):
         directory, whole = open_run_directory(asked.policy, scene.overrides)
-        config: RunConfig | None = (own := part_of(whole, scene.task))
-        first = student_of_run(directory, own, scene.task)
+        config = part_of(whole, scene.task)
+        first = student_of_run(directory, config, scene.task)
         if asked.teacher:
-            return [teacher_of_run(directory, own), first], own
+            return [teacher_of_run(directory, config), first], config
     else:
         config = scene.config()
         first = _entry(asked.policy, config, scene)

@@ -81,8 +81,6 @@ def open_source(source: str, scene: Scene) -> Source:
     path = locate(source)
     directory = RunDirectory(path) if path.is_dir() else None
     if directory is not None:
-        if scene.is_named:
-            raise ConfigError(f"{source}: has a recipe of its own; leave --env and --recipe out")
         path = directory.student
     policy = load_trusted(path, trust=scene.trust)
     refuse_program(policy)
@@ -90,12 +88,15 @@ def open_source(source: str, scene: Scene) -> Source:
     of_one = not policy.spec.heads and (scene.task is None or scene.recipe is not None)
     if not of_one:
         policy = one_task(policy, scene.task, path)
+    config = None if directory is None else _recipe(directory, scene.task)
+    if config is not None and scene.is_named:
+        raise ConfigError(f"{source}: has a recipe of its own; leave --env and --recipe out")
     return Source(
         path=path,
         policy=policy,
         task=None if of_one else scene.task,
         directory=directory,
-        config=None if directory is None else _recipe(directory, scene.task),
+        config=config,
         scene=scene,
     )
 

@@ -1,6 +1,7 @@
 """Several students side by side: a row for each task of each run."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +68,7 @@ class Row:
     """The name without that of the task."""
     run_dir: str
     settings: Settings
-    """Of its recipe, where those of all runs differ."""
+    """Of its recipe, those in which the recipes of the runs differ."""
     task: str
     state: str
     """As `cluster.report.run_state` has it."""
@@ -145,13 +146,21 @@ def read_rows(paths: Sequence[Named]) -> list[Row]:
     for path in paths:
         for name, place in _runs_at(path):
             named.append((name, read_run(place)))
-    names = [name or run.name for name, run in named]
     settings = differing([run.recipe for _, run in named])
     rows = []
-    for (given, run), name, different in zip(named, names, settings, strict=True):
-        own = name if names.count(name) == 1 else locate(run.path).name
-        rows += _rows_of(run, given or own, different)
+    for (_, run), name, own in zip(named, _told_apart(named), settings, strict=True):
+        rows += _rows_of(run, name, own)
     return rows
+
+
+def _told_apart(named: Sequence[tuple[str | None, RunData]]) -> list[str]:
+    """Return what each run is called: its name, else its folder's, else its path, as none other."""
+    choices = [(name or run.name, locate(run.path).name, run.path) for name, run in named]
+    taken = [Counter(kind) for kind in zip(*choices, strict=True)]
+    return [
+        next((name for name, times in zip(own, taken, strict=True) if times[name] == 1), own[-1])
+        for own in choices
+    ]
 
 
 def _runs_at(path: Named) -> list[tuple[str | None, Named]]:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from cluster.run_directory import RunDirectory
+from cluster.run_directory import RunDirectory, create_run_directory
 from common.networks.lstm import LSTMSpec
 from common.policies.policy import Policy, load_policy, new_policy, save_policy
 from learners.export import EXPORT_FORMATS, LIMITS, Limits
-from tests.cartpole import cartpole_teacher, save_cartpole_teacher, write_run
+from tests.cartpole import cartpole_teacher, load_config, save_cartpole_teacher, write_run
 from tests.commands import Stillhouse, assert_refused, called
 from tests.datasets import write_dataset, write_offline_recipe
 from tests.learners.export.programs import needs_compiler
@@ -199,8 +199,7 @@ def test_a_policy_that_does_not_say_where_it_plays_is_told_so(
 def test_an_environment_that_does_not_fit_is_refused_and_nothing_written(
     ask: tuple[str, ...], words: list[str], tmp_path: Path, stillhouse: Stillhouse
 ) -> None:
-    write_run(tmp_path)
-    directory = RunDirectory(tmp_path / "run")
+    directory = create_run_directory(tmp_path / "run", load_config(tmp_path))
     save_policy(cartpole_teacher(), directory.student)
     assert_refused(stillhouse("export", *ask), *words)
     assert not list(tmp_path.rglob("*.onnx"))

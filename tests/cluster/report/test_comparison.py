@@ -1,11 +1,9 @@
 import json
-import math
 from pathlib import Path
 
 import pytest
 
 from cluster.report.comparison import OF_LATENCIES
-from cluster.report.settings import differing
 from tests.cluster.report.made_runs import RECIPE, evaluation, log_line, task_scores, write_made_run
 from tests.commands import Stillhouse, assert_refused
 
@@ -82,10 +80,13 @@ def test_what_differs_between_the_recipes_is_shown(
     assert '<th scope="row">student.network.hidden</th><td>[16]</td><td>[64, 64]</td>' in page
 
 
-def test_settings_that_json_does_not_know_are_texts() -> None:
-    one, other = differing([{"a": {"b": math.inf}}, {"a": {"b": 1.0, "c.d": True}}])
-    assert one == {"a.b": "inf", "a.c.d": None}
-    assert other == {"a.b": 1.0, "a.c.d": True}
+def test_runs_of_one_name_are_told_apart(runs: Path, stillhouse: Stillhouse) -> None:
+    """By their folders, and by their paths where these are called alike, too."""
+    for place in ("here/run", "there/run"):
+        write_made_run(runs / place)
+    ask = ("compare", "good", "here/run", "there/run", "--json")
+    names = [row["name"] for row in json.loads(stillhouse(*ask).stdout)]
+    assert names == ["good", str(runs / "here/run"), str(runs / "there/run")]
 
 
 def test_a_sweep_stands_for_its_runs(runs: Path, stillhouse: Stillhouse) -> None:
