@@ -28,7 +28,7 @@ from common.errors import ConfigError, MismatchError, RunDirectoryError, UserErr
 from common.policies.inference import InferencePolicy
 from common.policies.policy import Policy, load_policy
 from common.policies.tasks import policy_of_task
-from common.storage import locate
+from common.storage import Named, locate
 from common.teachers import load_teacher
 
 
@@ -50,10 +50,26 @@ def load_entry_policy(source: str, *, task: str | None, trust: bool) -> Policy:
     Raises:
         UserError: it cannot be read, or `task` is none of its own.
     """
+    policy = load_trusted(source, trust=trust)
+    return one_task(policy, task, source) if policy.spec.heads else policy
+
+
+def load_trusted(source: Named, *, trust: bool) -> Policy:
+    """Read a policy of any format, with what trust the command was given.
+
+    Raises:
+        UserError: it cannot be read.
+    """
     with _naming_trust():
-        policy = load_teacher(source, trust=trust)
-    if not policy.spec.heads:
-        return policy
+        return load_teacher(source, trust=trust)
+
+
+def one_task(policy: Policy, task: str | None, source: Named) -> Policy:
+    """Return one task of a policy.
+
+    Raises:
+        UserError: none is named, or it is none of the policy's.
+    """
     if task is None:
         names = ", ".join(head.name for head in policy.spec.heads)
         raise ConfigError(f"{source}: of several tasks; name one with --task: {names}")

@@ -3,6 +3,7 @@
 `recipe.toml`, `metrics.jsonl`, `log.jsonl`, TensorBoard events, `checkpoints/`,
 `student.safetensors` with its specification, `student.onnx`, `evaluation.json`; `report.html`, and
 for it `disagreements.json`, `versions.json` and `games/`, videos of teacher and student at play;
+`game.mp4`, which `stillhouse play` writes;
 `groundwork.json`, for the next start of the same run; `teacher.safetensors` where the run trained
 it or took it along to a cluster, `teaching/` with its training, `teachers/` with the newer versions
 of one that is refreshed. Of several tasks each has its own `groundwork.json` and `student.onnx`, in
@@ -102,6 +103,11 @@ class RunDirectory:
     def games(self) -> Location:
         """Folder of videos of teacher and student side by side, each with what it shows in JSON."""
         return self.path / "games"
+
+    @property
+    def video(self) -> Location:
+        """What `stillhouse play` shows."""
+        return self.path / "game.mp4"
 
     @property
     def evaluation(self) -> Location:

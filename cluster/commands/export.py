@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from cluster.commands.options import AsJson, Task
+from cluster.commands.options import AsJson, InEnv, OfRecipe, Task, Trust
 from cluster.run_directory import check_writable
 from common.errors import ConfigError, RunFailedError
 from common.storage import Location, locate
@@ -50,6 +50,9 @@ def export(
             "evaluation had, and none of a policy file.",
         ),
     ] = None,
+    recipe: OfRecipe = None,
+    env: InEnv = None,
+    trust: Trust = False,
     task: Task = None,
     as_json: AsJson = False,
 ) -> None:
@@ -57,8 +60,10 @@ def export(
     chosen, precise = _chosen(format, precision)
     from cluster.exports.exporting import export_checked
     from cluster.exports.source import open_source
+    from cluster.scene import Scene
 
-    found = open_source(source, task)
+    scene = Scene(recipe=recipe, env=env, task=task, trust=trust)
+    found = open_source(source, scene)
     target = _target(found, chosen, precise) if out is None else locate(out)
     if target == found.path:
         raise ConfigError(f"{target}: is the policy itself; name another file with --out")

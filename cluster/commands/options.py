@@ -24,3 +24,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Task = Annotated[
     str | None, typer.Option("--task", help="Of a student of several tasks: one of them.")
 ]
+OfRecipe = Annotated[
+    str | None, typer.Option("--recipe", help="The recipe with the environment to play in.")
+]
+InEnv = Annotated[
+    str | None,
+    typer.Option(
+        "--env", help="The environment to play in: an id of Gymnasium's, or an Atari game."
+    ),
+]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Policies and --env may run code of their own.")
+]

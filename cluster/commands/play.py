@@ -7,13 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
-from actors.playback import Played
-from cluster.commands.options import AsJson, Overrides, Task
+from actors.playback import HELD_FRAMES, Played
+from cluster.commands.options import AsJson, InEnv, OfRecipe, Overrides, Task, Trust
 from cluster.games import GameVideo, record_games
 from cluster.players import (
     Entry,
-    entry_alone,
-    entry_in_recipe,
     in_the_game_of,
     load_entry_policy,
     part_of,
@@ -22,8 +20,9 @@ from cluster.players import (
     title_of,
     told_apart,
 )
-from cluster.recipe.config import RunConfig, load_recipe
+from cluster.recipe.config import RunConfig
 from cluster.run_directory import RunDirectory, check_writable, open_run_directory
+from cluster.scene import Scene
 from common.errors import ConfigError
 
 commands = typer.Typer()
@@ -44,13 +43,8 @@ def play(
     teacher: Annotated[
         bool, typer.Option("--teacher", help="Of a run: its teacher plays beside its student.")
     ] = False,
-    recipe: Annotated[
-        str | None, typer.Option(help="The recipe with the environment to play in.")
-    ] = None,
-    env: Annotated[
-        str | None,
-        typer.Option(help="The environment to play in: an id of Gymnasium's, or an Atari game."),
-    ] = None,
+    recipe: OfRecipe = None,
+    env: InEnv = None,
     task: Task = None,
     overrides: Overrides = None,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes to play.")] = 1,
@@ -60,14 +54,21 @@ def play(
     max_steps: Annotated[
         int | None, typer.Option(min=1, help="Break an episode off after so many steps.")
     ] = None,
-    out: Annotated[str, typer.Option(help="The video to write.")] = "game.mp4",
-    trust: Annotated[
-        bool, typer.Option("--trust", help="Policies and --env may run code of their own.")
-    ] = False,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            help="The video to write; by default game.mp4, of a run in its run directory. It has "
+            "each episode's start, a frame a step, and the end held for half a second."
+        ),
+    ] = None,
+    trust: Trust = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a video of a policy at play, or of two side by side, and print their returns."""
-    asked = _Asked(policy, against, teacher, recipe, env, task, overrides or [], trust)
+    scene = Scene(recipe=recipe, env=env, task=task, overrides=overrides or [], trust=trust)
+    asked = _Asked(policy, against, teacher, scene)
+    if out is None:
+        out = str(RunDirectory(policy).video) if _is_run(policy) else "game.mp4"
     _check(asked, out)
     entries, config = _entries(asked)
     seed = seed if seed is not None else 0 if config is None else config.seed
@@ -77,7 +78,9 @@ def play(
         about = {"out": out, "env": entries[0].env.id, "seed": seed}
         print(json.dumps(about | _as_json(game, titles)))
     else:
-        print(f"{out}: {game.video.num_frames:,} frames, {game.video.num_bytes:,} bytes")
+        video, of_each = game.video, f"its start, one a step, and {HELD_FRAMES} of its end"
+        frames = f"{video.num_frames:,} frames (of each episode {of_each})"
+        print(f"{out}: {frames}, {video.num_bytes:,} bytes")
         for title, played in zip(titles, game.played, strict=True):
             for line in _lines(played):
                 print(f"{title}: {line}")
@@ -90,25 +93,19 @@ class _Asked:
     policy: str
     against: str | None
     teacher: bool
-    recipe: str | None
-    env: str | None
-    task: str | None
-    overrides: list[str]
-    trust: bool
+    scene: Scene
 
 
 def _check(asked: _Asked, out: str) -> None:
     """Refuse what does not go together, before anything is read."""
-    of_run = _is_run(asked.policy)
+    of_run, scene = _is_run(asked.policy), asked.scene
     if asked.teacher and asked.against is not None:
         raise ConfigError("--teacher and --against: give one of them; two can be seen at a time")
     if asked.teacher and not of_run:
         raise ConfigError(f"--teacher: {asked.policy} is no run directory; use --against TEACHER")
-    if asked.recipe is not None and asked.env is not None:
-        raise ConfigError("--recipe and --env: give one of them")
-    if of_run and (asked.recipe is not None or asked.env is not None):
+    if of_run and scene.is_named:
         raise ConfigError(f"{asked.policy}: has a recipe of its own; change it with --set")
-    if asked.overrides and asked.recipe is None and not of_run:
+    if scene.overrides and scene.recipe is None and not of_run:
         raise ConfigError("--set: changes a recipe; name one with --recipe")
     if not out.endswith(".mp4"):
         raise ConfigError(f"--out {out}: must end in .mp4")
@@ -117,35 +114,32 @@ def _check(asked: _Asked, out: str) -> None:
 
 def _entries(asked: _Asked) -> tuple[list[Entry], RunConfig | None]:
     """Return who plays, from left to right, and the recipe that says where."""
-    config = None
+    scene = asked.scene
+    config: RunConfig | None
     if _is_run(asked.policy):
-        directory, whole = open_run_directory(asked.policy, asked.overrides)
-        config = part_of(whole, asked.task)
-        first = student_of_run(directory, config, asked.task)
+        directory, whole = open_run_directory(asked.policy, scene.overrides)
+        config = part_of(whole, scene.task)
+        first = student_of_run(directory, config, scene.task)
         if asked.teacher:
             return [teacher_of_run(directory, config), first], config
     else:
-        if asked.recipe is not None:
-            config = part_of(load_recipe(asked.recipe, asked.overrides), asked.task)
-        first = _entry(asked.policy, config, asked)
+        config = scene.config()
+        first = _entry(asked.policy, config, scene)
     if asked.against is None:
         return [first], config
     if _is_run(asked.against):
         directory, whole = open_run_directory(asked.against, [])
-        second = student_of_run(directory, part_of(whole, asked.task), asked.task)
+        second = student_of_run(directory, part_of(whole, scene.task), scene.task)
     else:
-        second = _entry(asked.against, config, asked, beside=first)
+        second = _entry(asked.against, config, scene, beside=first)
     return told_apart([first, in_the_game_of(first, second)]), config
 
 
 def _entry(
-    source: str, config: RunConfig | None, asked: _Asked, beside: Entry | None = None
+    source: str, config: RunConfig | None, scene: Scene, beside: Entry | None = None
 ) -> Entry:
-    policy = load_entry_policy(source, task=asked.task, trust=asked.trust)
-    title = title_of(source)
-    if config is not None:
-        return entry_in_recipe(title, policy, config)
-    return entry_alone(title, policy, env_id=asked.env, trust=asked.trust, beside=beside)
+    policy = load_entry_policy(source, task=scene.task, trust=scene.trust)
+    return scene.entry(title_of(source), policy, config, beside=beside)
 
 
 def _is_run(source: str) -> bool:

@@ -7,10 +7,15 @@ import typer
 from rich.console import Console
 
 from cluster.commands.options import AsJson
-from cluster.report.comparison import read_rows, render_comparison, screen_table
+from cluster.report.comparison import (
+    read_rows,
+    render_comparison,
+    screen_settings,
+    screen_table,
+)
 from cluster.report.delivery import write_report
 from cluster.run_directory import check_writable
-from common.storage import locate
+from common.storage import Location, locate
 
 commands = typer.Typer()
 
@@ -27,8 +32,7 @@ def report(
     """Write what a run came to as one page: report.html in its run directory, or --out."""
     if out is not None:
         check_writable(out)
-    target = write_report(run_dir, out)
-    print(f"{target}: {target.num_bytes():,} bytes")
+    _say_written(write_report(run_dir, out))
 
 
 @commands.command()
@@ -44,9 +48,18 @@ def compare(
     if out is not None:
         check_writable(out)
     rows = read_rows(runs)
-    if out is not None:
-        locate(out).write_text(render_comparison(rows))
+    target = None if out is None else locate(out)
+    if target is not None:
+        target.write_text(render_comparison(rows))
     if as_json:
         print(json.dumps([row.as_json() for row in rows], allow_nan=False))
-    else:
-        Console().print(screen_table(rows))
+        return
+    if target is not None:
+        _say_written(target)
+    Console().print(screen_table(rows))
+    if (settings := screen_settings(rows)) is not None:
+        Console().print(settings)
+
+
+def _say_written(target: Location) -> None:
+    print(f"{target}: {target.num_bytes():,} bytes")

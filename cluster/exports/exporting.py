@@ -38,19 +38,19 @@ def export_checked(
             file cannot be written.
     """
     chosen, policy = EXPORT_FORMATS[format], source.policy
-    if num_episodes:
+    if num_episodes or source.scene.is_named:
         _check_that_it_plays(source, num_episodes)
     is_int8, most, named = precision == "int8", chosen.num_calibration, None
     if calibration is not None:
         named = see(source, calibration=calibration, played=None, num_calibration=most)
     if not is_int8:  # which waits for observations
-        notes = chosen.write(policy, target, precision, None)
+        written = chosen.write(policy, target, precision, None)
     lack = chosen.lacks()
     games = None if lack else _games(source, num_episodes, num_wanted(source, most))
-    seen, origin = _seen(source, named, games, most, are_needed=is_int8)
+    seen, reason = _seen(source, named, games, most, are_needed=is_int8)
     if is_int8:
         assert seen is not None
-        notes = chosen.write(policy, target, precision, seen.calibration)
+        written = chosen.write(policy, target, precision, seen.calibration)
     run = None if lack else chosen.run(target, policy)
     return ExportScores(
         target=target,
@@ -58,18 +58,20 @@ def export_checked(
         precision=precision,
         runs_in=chosen.runs_in,
         cost=_cost(target, run, policy, is_folder=chosen.is_folder),
+        constant_bytes=written.constant_bytes,
         policy_cost=_cost(source.path, run_policy(policy), policy),
         check=None if run is None or seen is None else compare(run, policy, seen.compared),
-        origin=f"not compared: {lack}" if lack else origin,
+        origin=None if seen is None else seen.origin,
+        not_compared=lack or reason,
         num_calibration=len(seen.calibration) if is_int8 and seen is not None else None,
         played=None if games is None else _played(source, chosen.open(target, policy), games),
-        notes=notes,
+        notes=written.notes,
     )
 
 
-def _check_that_it_plays(source: Source, num_episodes: int) -> None:
+def _check_that_it_plays(source: Source, num_episodes: int | None) -> None:
     """Refuse games that cannot be played, before anything is written."""
-    if source.policy.network.memory_shape is not None:
+    if num_episodes and source.policy.network.memory_shape is not None:
         raise ConfigError(
             f"--play {num_episodes}: a file with a memory is compared, and not played; leave it out"
         )
@@ -116,8 +118,8 @@ def _seen(
     num_calibration: int,
     *,
     are_needed: bool,
-) -> tuple[Seen | None, str]:
-    """Find real observations, and say where; where there are none and none are needed, say why."""
+) -> tuple[Seen | None, str | None]:
+    """Find real observations, or where there are none and none are needed, say why."""
     played = None if games is None else games[0].observations
     try:
         seen = named or see(
@@ -128,5 +130,5 @@ def _seen(
             raise ConfigError(
                 f"int8 wants real observations: {error}; or name a dataset with --calibration"
             ) from None
-        return None, f"not compared: {error}"
-    return seen, f"observations: {seen.origin}"
+        return None, str(error)
+    return seen, None

@@ -50,11 +50,15 @@ class ExportScores:
     precision: Precision
     runs_in: str
     cost: Cost
+    constant_bytes: int | None
+    """What a device holds of a file of source text: weights and tables."""
     policy_cost: Cost
     check: ExportCheck | None
     """None where nothing could be compared."""
-    origin: str
-    """Where the observations come from, or why nothing was compared, for the user."""
+    origin: str | None
+    """Where the observations come from, for the user; None where there are none."""
+    not_compared: str | None
+    """Why nothing could be compared, for the user."""
     num_calibration: int | None
     """Observations that int8 was calibrated with."""
     played: Played | None
@@ -71,12 +75,14 @@ class ExportScores:
             "precision": self.precision,
             "runs_in": self.runs_in,
             "bytes": self.cost.num_bytes,
+            "constant_bytes": self.constant_bytes,
             "latency_ms": self.cost.latency_ms,
             "greedy_agreement": None if check is None else check.greedy_agreement,
             "action_error": None if check is None else check.action_error,
             "max_abs_difference": None if check is None else check.max_abs_difference,
             "observations": 0 if check is None else check.observations,
             "observations_from": self.origin,
+            "not_compared": self.not_compared,
             "calibration_observations": self.num_calibration,
             **_score(None if played is None else played.exported),
             "share_of_policy": None if share is None else share.share,
@@ -92,7 +98,10 @@ class ExportScores:
 
     def table(self) -> Table:
         """Return the table for the screen."""
-        table = Table(title=f"{self.target.name} against its policy ({self.origin})")
+        told = f"observations: {self.origin}"
+        if self.not_compared is not None:
+            told = f"not compared: {self.not_compared}"
+        table = Table(title=f"{self.target.name} against its policy ({told})")
         for name in ("", "bytes", "latency", "same action", "mean return", "of the policy"):
             table.add_column(name, justify="right" if name else "left", overflow="fold")
         check, played = self.check, self.played
@@ -100,7 +109,7 @@ class ExportScores:
         table.add_row("policy (float32, torch)", *_costs(self.policy_cost), "", _mean(policy), "")
         table.add_row(
             f"{self.format} ({self.precision}, {self.runs_in})",
-            *_costs(self.cost),
+            *_costs(self.cost, self.constant_bytes),
             "not compared"
             if check is None
             else likeness_text(check.greedy_agreement, check.action_error),
@@ -143,9 +152,12 @@ def _score(result: EvaluationResult | None) -> dict[str, Any]:
     }
 
 
-def _costs(cost: Cost) -> tuple[str, str]:
+def _costs(cost: Cost, constant_bytes: int | None = None) -> tuple[str, str]:
+    size = f"{cost.num_bytes:,}"
+    if constant_bytes is not None:
+        size = f"{constant_bytes:,} of constants"
     latency = "not measured" if cost.latency_ms is None else f"{cost.latency_ms:.3f} ms"
-    return f"{cost.num_bytes:,}", latency
+    return size, latency
 
 
 def _mean(result: EvaluationResult | None) -> str:

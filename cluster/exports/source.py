@@ -1,24 +1,21 @@
 """What is exported: a policy, and where it plays, as far as that is known.
 
-Of a run directory the recipe tells the environment, of a policy file its specification.
+Of a run directory the recipe tells the environment, of a policy file its specification, or the
+command.
 """
 
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter, ValidationError
-
 from actors.environments import EnvConfig, EnvironmentSpec, VectorEnvironment, make_environment
+from cluster.players import load_trusted, one_task
 from cluster.recipe.config import RunConfig, load_recipe
 from cluster.run_directory import RunDirectory
+from cluster.scene import Scene
 from common.errors import ConfigError, MismatchError, UserError
 from common.policies.policy import Policy
 from common.policies.spec import PolicySpec
-from common.policies.tasks import policy_of_task
 from common.storage import Location, locate
-from common.teachers import load_teacher
 from learners.export import refuse_program
-
-_ENV: TypeAdapter[EnvConfig] = TypeAdapter(EnvConfig)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,6 +30,8 @@ class Source:
     directory: RunDirectory | None
     config: RunConfig | None
     """The run's recipe, of this task, where there is one that can be read."""
+    scene: Scene
+    """Where a policy file plays, as the command says."""
 
     def environment(self, num_envs: int) -> VectorEnvironment:
         """Make copies of the environment in which the policy plays.
@@ -64,35 +63,42 @@ class Source:
     def _env_config(self) -> EnvConfig:
         if self.config is not None:
             return self.config.env
-        try:
-            return _ENV.validate_python(self.policy.spec.environment)
-        except ValidationError:
-            raise ConfigError(
-                f"{self.path}: its specification names no environment to play in"
-            ) from None
+        return self.scene.entry(str(self.path), self.policy, self.scene.config()).env
 
 
-def open_source(source: str, task: str | None) -> Source:
+def open_source(source: str, scene: Scene) -> Source:
     """Read what a run directory or a policy file holds.
+
+    Args:
+        source: its path.
+        scene: which task, and where a policy file plays.
 
     Raises:
         PolicyFileError: there is no policy, or it cannot be read.
         MismatchError: it has no such task, or is a program of another runtime.
-        ConfigError: it is of several tasks, and none is named.
+        ConfigError: it is of several tasks, and none is named; or a run is to play elsewhere.
     """
     path = locate(source)
     directory = RunDirectory(path) if path.is_dir() else None
     if directory is not None:
         path = directory.student
-    policy = load_teacher(path)
+    policy = load_trusted(path, trust=scene.trust)
     refuse_program(policy)
-    if task is not None:
-        policy = policy_of_task(policy, task)
-    elif policy.spec.heads:
-        names = ", ".join(head.name for head in policy.spec.heads)
-        raise ConfigError(f"{path}: of several tasks; name one with --task: {names}")
-    config = None if directory is None else _recipe(directory, task)
-    return Source(path=path, policy=policy, task=task, directory=directory, config=config)
+    # Where there is a recipe, the task can be one of its own alone.
+    of_one = not policy.spec.heads and (scene.task is None or scene.recipe is not None)
+    if not of_one:
+        policy = one_task(policy, scene.task, path)
+    config = None if directory is None else _recipe(directory, scene.task)
+    if config is not None and scene.is_named:
+        raise ConfigError(f"{source}: has a recipe of its own; leave --env and --recipe out")
+    return Source(
+        path=path,
+        policy=policy,
+        task=None if of_one else scene.task,
+        directory=directory,
+        config=config,
+        scene=scene,
+    )
 
 
 def _recipe(directory: RunDirectory, task: str | None) -> RunConfig | None:

@@ -1,16 +1,19 @@
 """Several students side by side: a row for each task of each run."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table as ScreenTable
 
 from cluster.report.page import percent_score, render
 from cluster.report.results import Cost, TaskResult
 from cluster.report.run_data import RunData, read_run
 from cluster.report.score_charts import COST_TITLES, Point, cost_chart
+from cluster.report.settings import Settings, differing, settings_table, settings_text
 from cluster.report.tables import Table
 from cluster.report.wording import (
     count,
@@ -29,6 +32,7 @@ HEAD = (
     "student",
     "share of the teacher",
     "95 % interval",
+    "games",
     "return",
     "same action",
     "parameters",
@@ -43,12 +47,15 @@ HEAD = (
 SCREEN_HEAD = (
     "student",
     "share of the teacher",
+    "games",
     "return",
     "same action",
     "bytes",
     "mult-adds",
     "latency",
 )
+
+OF_LATENCIES = "Latencies were measured in each run, at different times."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +64,11 @@ class Row:
 
     name: str
     """Told apart from all others."""
+    run: str
+    """The name without that of the task."""
     run_dir: str
+    settings: Settings
+    """Of its recipe, those in which the recipes of the runs differ."""
     task: str
     state: str
     """As `cluster.report.run_state` has it."""
@@ -73,6 +84,7 @@ class Row:
         return {
             "name": self.name,
             "run_dir": self.run_dir,
+            "settings": self.settings,
             "task": self.task,
             "state": self.state,
             "scores": None if self.result is None else self.result.model_dump(),
@@ -92,6 +104,7 @@ class Row:
             self.name,
             share,
             percent_interval(task.share_ci_low, task.share_ci_high),
+            count(None if task.student is None else task.student.episodes),
             number(None if task.student is None else task.student.mean_return),
             percent(task.greedy_agreement),
             count(cost.parameters),
@@ -104,12 +117,13 @@ class Row:
 
     def screen_cells(self) -> tuple[str, ...]:
         """Return what stands in a terminal's table under `SCREEN_HEAD`, which has less room."""
-        name, share, between, played, same, *_, weights, latency, _, _ = self.cells()
+        name, share, between, games, played, same, *_, weights, latency, _, _ = self.cells()
         adds = self.student.multiply_adds
         with_interval = share if between == "–" else f"{share} ({between.removesuffix(' %')})"
         return (
             name,
             with_interval,
+            games,
             played,
             same,
             weights,
@@ -132,12 +146,21 @@ def read_rows(paths: Sequence[Named]) -> list[Row]:
     for path in paths:
         for name, place in _runs_at(path):
             named.append((name, read_run(place)))
-    names = [name or run.name for name, run in named]
+    settings = differing([run.recipe for _, run in named])
     rows = []
-    for (given, run), name in zip(named, names, strict=True):
-        own = name if names.count(name) == 1 else locate(run.path).name
-        rows += _rows_of(run, given or own)
+    for (_, run), name, own in zip(named, _told_apart(named), settings, strict=True):
+        rows += _rows_of(run, name, own)
     return rows
+
+
+def _told_apart(named: Sequence[tuple[str | None, RunData]]) -> list[str]:
+    """Return what each run is called: its name, else its folder's, else its path, as none other."""
+    choices = [(name or run.name, locate(run.path).name, run.path) for name, run in named]
+    taken = [Counter(kind) for kind in zip(*choices, strict=True)]
+    return [
+        next((name for name, times in zip(own, taken, strict=True) if times[name] == 1), own[-1])
+        for own in choices
+    ]
 
 
 def _runs_at(path: Named) -> list[tuple[str | None, Named]]:
@@ -154,14 +177,16 @@ def _runs_at(path: Named) -> list[tuple[str | None, Named]]:
         ) from None
 
 
-def _rows_of(run: RunData, name: str) -> list[Row]:
+def _rows_of(run: RunData, name: str, settings: Settings) -> list[Row]:
     results = run.results
     tasks = run.tasks
     steps = run.metrics.last("learner/env_steps")
     return [
         Row(
             name=f"{name}, {task}" if len(tasks) > 1 else name,
+            run=name,
             run_dir=run.path,
+            settings=settings,
             task=task,
             state=run.state.state,
             result=None if results is None else results.tasks[task],
@@ -176,12 +201,23 @@ def _rows_of(run: RunData, name: str) -> list[Row]:
 
 def screen_table(rows: Sequence[Row]) -> ScreenTable:
     """Return the rows for a terminal."""
-    table = ScreenTable()
+    table = ScreenTable(caption=OF_LATENCIES)
     for name in SCREEN_HEAD:
         is_name = name == "student"
         table.add_column(name, justify="left" if is_name else "right", overflow="fold")
     for row in rows:
         table.add_row(*row.screen_cells())
+    return table
+
+
+def screen_settings(rows: Sequence[Row]) -> ScreenTable | None:
+    """Return where the runs' recipes differ for a terminal, or None where they do not."""
+    named = _settings_by_run(rows)
+    if not any(named.values()):
+        return None
+    table = ScreenTable("student", "where the recipes differ", show_lines=True)
+    for run, settings in named.items():
+        table.add_row(escape(run), escape(settings_text(settings)))
     return table
 
 
@@ -201,8 +237,14 @@ def render_comparison(rows: Sequence[Row]) -> str:
         charts,
         cost_charts=charts,
         table=Table(caption="Students", head=HEAD, rows=tuple(numbered)),
+        settings=settings_table(_settings_by_run(rows)),
+        of_latencies=OF_LATENCIES,
         places=[(row.name, row.run_dir) for row in rows],
     )
+
+
+def _settings_by_run(rows: Sequence[Row]) -> dict[str, Settings]:
+    return {row.run: row.settings for row in rows}
 
 
 def _points(rows: Sequence[Row], cost: str) -> list[Point]:

@@ -25,6 +25,7 @@ from learners.export.onnx_export import export_onnx, run_onnx, verify_onnx
 from learners.export.rl_module_export import export_rl_module, run_rl_module
 from learners.export.sb3_export import export_sb3, run_sb3
 from learners.export.torch_export import export_torch, run_torch
+from learners.export.written import Written
 
 __all__ = [
     "EXPORT_FORMATS",
@@ -45,9 +46,8 @@ __all__ = [
     "verify_onnx",
 ]
 
-Write = Callable[[Policy, Location, Precision, Observations | None], str]
-"""Writes a policy to a place, in a precision that the format has; int8 is given observations.
-Returns what there is to say about the file beyond its scores."""
+Write = Callable[[Policy, Location, Precision, Observations | None], Written]
+"""Writes a policy to a place, in a precision that the format has; int8 is given observations."""
 
 
 def _open_teacher(location: Location, policy: Policy) -> InferencePolicy:
@@ -88,23 +88,23 @@ def _in_float32(write: Callable[[Policy, Location], None]) -> Write:
 
     def written(
         policy: Policy, location: Location, precision: Precision, calibration: Observations | None
-    ) -> str:
+    ) -> Written:
         write(policy, location)
-        return ""
+        return Written()
 
     return written
 
 
 def _onnx(
     policy: Policy, location: Location, precision: Precision, calibration: Observations | None
-) -> str:
+) -> Written:
     export_onnx(policy, location, precision, calibration)
-    return ""
+    return Written()
 
 
 def _c(
     policy: Policy, location: Location, precision: Precision, calibration: Observations | None
-) -> str:
+) -> Written:
     assert calibration is not None  # as for every int8
     return export_c(policy, location, calibration=calibration)
 

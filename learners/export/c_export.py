@@ -15,6 +15,7 @@ from learners.export.integer.calibration import calibrate
 from learners.export.integer.float_layers import float_network
 from learners.export.integer.integer_network import IntegerNetwork
 from learners.export.integer.quantisation import Widths, quantise
+from learners.export.written import Written
 
 _WIDTHS = (Widths(8, 8), Widths(8, 16), Widths(12, 16))
 """Tried in turn."""
@@ -22,7 +23,7 @@ _ENOUGH = Limits(0.992, 0.005)
 """At which widths will do: more than is asked of the program, which sees other states."""
 
 
-def export_c(policy: Policy, path: Named, *, calibration: Observations) -> str:
+def export_c(policy: Policy, path: Named, *, calibration: Observations) -> Written:
     """Write `policy` to `path` as C99, weights inside the file, and return what it takes and holds.
 
     The file appears at once or not at all; an existing one is replaced.
@@ -41,7 +42,8 @@ def export_c(policy: Policy, path: Named, *, calibration: Observations) -> str:
     source = c_source(network, policy.spec)
     locate(path).write_text(source.text)
     memory = f"{source.constant_bytes:,} bytes of constants, {source.ram_bytes:,} bytes of RAM"
-    return f"{memory}; weights of {network.weight_bits} bits, activations of {network.bits}"
+    bits = f"weights of {network.weight_bits} bits, activations of {network.bits}"
+    return Written(notes=f"{memory}; {bits}", constant_bytes=source.constant_bytes)
 
 
 def in_whole_numbers(policy: Policy, calibration: Observations) -> IntegerNetwork:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from cluster.exports.exporting import export_checked
 from cluster.exports.source import open_source
+from cluster.scene import Scene
 from common.statistics import bootstrap_mean
 from common.storage import locate
 from common.threads import set_threads
@@ -26,7 +27,7 @@ COLUMNS += ["in C", "same action", "return, float32", "in C", "share"]
 
 def measured(name: str, episodes: int, path: Path) -> str:
     """Export a policy, let both play, and return the table's row."""
-    source, compiler = open_source(name, None), find_compiler()
+    source, compiler = open_source(name, Scene()), find_compiler()
     assert compiler is not None, "there is no C compiler here"
     scores = export_checked(
         source, "c", "int8", locate(path), calibration=None, num_episodes=episodes

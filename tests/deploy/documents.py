@@ -50,13 +50,22 @@ def cluster_block(document: str) -> str:
     return block
 
 
+def python_of(path: Path) -> str:
+    """Return the Python that a document shows, all blocks in their order."""
+    return "\n".join(_PYTHON.findall(path.read_text()))
+
+
 def mentioned() -> Iterator[Command]:
     """Yield the commands that stand within sentences and tables."""
     for path in DOCUMENTS:
-        text = _FENCED.sub("", path.read_text())
-        for code in _CODE.findall(text):
-            if code.startswith("stillhouse "):
-                yield Command(str(path.relative_to(ROOT)), tuple(code.split()[1:]))
+        for code in code_in_sentences(path, "stillhouse "):
+            yield Command(str(path.relative_to(ROOT)), tuple(code.split()[1:]))
+
+
+def code_in_sentences(path: Path, start: str) -> list[str]:
+    """Return what stands as code within a document's sentences and tables and begins so."""
+    text = _FENCED.sub("", path.read_text())
+    return [code for code in _CODE.findall(text) if code.startswith(start)]
 
 
 def python_blocks(document: str) -> list[str]:

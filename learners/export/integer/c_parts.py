@@ -7,13 +7,16 @@ HEAD = """\
 /* $name, by Stillhouse: weights of $weight_bits bits, activations of $bits bits.
 
    $use
-   An observation is $shape numbers, the last of these sizes running fastest.$meanings
+   An observation is $shape numbers of $dtype, the last of these sizes running fastest.$meanings
 
    Its memory is $ram_bytes bytes of static buffers, so it is for one thread at a time, and
    $constant_bytes bytes of constants.
 
    Include this file in one of yours, or compile it beside them. With -DSTILLHOUSE_MAIN it is a
-   program that reads observations from stdin and prints actions.
+   program that reads observations from stdin, raw and one after another, $size numbers of
+   $dtype$order each, and prints a line for each: the action and the scores. In Python:
+
+   subprocess.run("./student", input=observation.astype("$code").tobytes())
 */
 #include <stddef.h>
 #include <stdint.h>
@@ -230,16 +233,16 @@ $calls
 
 MAIN = """\
 #ifdef STILLHOUSE_MAIN
-/* Reads observations, one after the other as they lie in memory, and prints a line for each: the
-   action and the scores. With a number, every decision is made so many times, and the time that
-   one takes is printed in the end, to stderr. */
+/* With a number, every decision is made so many times, and the time that one takes is printed in
+   the end, to stderr. Bytes that are left over and no whole observation end it with 2. */
 int main(int argc, char **argv)
 {
     static stillhouse_value observation[STILLHOUSE_OBSERVATION_SIZE];
     static float scores[STILLHOUSE_NUM_SCORES];
     const long repeats = argc > 1 ? strtol(argv[1], NULL, 10) : 1;
     double spent = 0.0, decisions = 0.0;
-    while (fread(observation, sizeof observation, 1, stdin) == 1) {
+    size_t num_read;
+    while ((num_read = fread(observation, 1, sizeof observation, stdin)) == sizeof observation) {
         const clock_t start = clock();
         int action = 0;
         size_t i;
@@ -257,6 +260,13 @@ int main(int argc, char **argv)
     }
     if (argc > 1 && decisions > 0.0) {
         fprintf(stderr, "%.9g us a decision\\n", spent / CLOCKS_PER_SEC * 1e6 / decisions);
+    }
+    if (num_read > 0) {
+        fprintf(stderr,
+                "error: an observation has %zu bytes ($size numbers of $dtype), and %zu were "
+                "left in the end\\n",
+                sizeof observation, num_read);
+        return 2;
     }
     return 0;
 }

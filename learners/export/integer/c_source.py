@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from string import Template
 from textwrap import fill
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,19 @@ _TYPES = {
     "int32": "int32_t",
     "float32": "float",
 }
+
+
+class _Numbers(NamedTuple):
+    """What observations are of, for who feeds them to the program."""
+
+    dtype: str
+    code: str
+    """NumPy's, in this machine's byte order."""
+    order: str = ""
+
+
+_BYTES = _Numbers("uint8", "u1")
+_FLOATS = _Numbers("float32", "f4", " in this machine's byte order")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +103,8 @@ def c_source(network: IntegerNetwork, spec: PolicySpec) -> CSource:
     ram_bytes = item_bytes * sum(planned.buffers.values()) + 2 * planned.patch
     buffers = [f"static sh_value {name}[{size}];" for name, size in planned.buffers.items()]
     buffers += [f"static int16_t sh_patch[{planned.patch}];"] if planned.patch else []
+    observation = _BYTES if network.entry is None else _FLOATS
+    size = math.prod(network.shape)
     head = Template(c_parts.HEAD).substitute(
         name=_plain(spec.name),
         shape=" x ".join(map(str, network.shape)),
@@ -99,13 +114,17 @@ def c_source(network: IntegerNetwork, spec: PolicySpec) -> CSource:
         use=c_parts.CHOOSES if network.box is None else c_parts.STEERS,
         ram_bytes=f"{ram_bytes:,}",
         constant_bytes=f"{writer.constant_bytes:,}",
-        size=math.prod(network.shape),
+        size=size,
         outputs=len(network.head.weights),
-        observation="uint8_t" if network.entry is None else "float",
+        observation=_TYPES[observation.dtype],
+        dtype=observation.dtype,
+        order=observation.order,
+        code=observation.code,
         value=value,
         weight=_TYPES[network.head.weights.dtype.name],
     )
-    parts = [head, *buffers, "", *writer.parts, c_parts.MAIN, c_parts.END]
+    main = Template(c_parts.MAIN).substitute(size=size, dtype=observation.dtype)
+    parts = [head, *buffers, "", *writer.parts, main, c_parts.END]
     return CSource(text="\n".join(parts), constant_bytes=writer.constant_bytes, ram_bytes=ram_bytes)
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from cluster.run_directory import RunDirectory
+from cluster.run_directory import RunDirectory, create_run_directory
 from common.networks.lstm import LSTMSpec
 from common.policies.policy import Policy, load_policy, new_policy, save_policy
 from learners.export import EXPORT_FORMATS, LIMITS, Limits
-from tests.cartpole import cartpole_teacher, save_cartpole_teacher, write_run
+from tests.cartpole import cartpole_teacher, load_config, save_cartpole_teacher, write_run
 from tests.commands import Stillhouse, assert_refused, called
 from tests.datasets import write_dataset, write_offline_recipe
 from tests.learners.export.programs import needs_compiler
@@ -67,12 +67,13 @@ def test_every_format_of_a_runs_student_plays_as_the_student_does(
     assert (scores["format"], scores["precision"]) == (name, precision)
     assert 0 < scores["latency_ms"] < 1_000
     assert 0 < scores["policy"]["latency_ms"] < 1_000
-    assert scores["observations_from"] == "observations: the run's replay"
+    assert scores["observations_from"] == "the run's replay"
     assert scores["observations"] >= 500
     assert scores["greedy_agreement"] >= (0.98 if precision == "int8" else 0.999)
     of_int8 = {"onnx": 506, "c": 2_250}  # the larger one is half of the replay
     assert scores["calibration_observations"] == (of_int8[name] if precision == "int8" else None)
     assert ("bytes of RAM; weights of" in scores["notes"]) == (name == "c")
+    assert (scores["constant_bytes"] is None) == (name != "c")
     assert (scores["max_abs_difference"] is None) == (name == "c")
     assert scores["episodes"] == scores["policy"]["episodes"] == EPISODES
     assert scores["policy"]["mean_return"] > 400
@@ -93,13 +94,26 @@ def test_a_c_program_where_nobody_compiles_it_is_written_and_not_compared(
     folder: Path, stillhouse: Stillhouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setenv("COLUMNS", "120")
     result = stillhouse("export", "run", "--format", "c")
     assert result.returncode == 0, result.stderr
     size = (folder / "run" / "student.c").stat().st_size
     assert result.stdout.startswith(f"run/student.c: {size:,} bytes")
-    for words in ("not compared: no C compiler here", "not played", "bytes of RAM; weights of"):
-        assert words in " ".join(result.stdout.split())
     scores = told(stillhouse, "run", "--format", "c")
+    assert 1_000 < scores["constant_bytes"] < size
+    constants = f"{scores['constant_bytes']:,}"
+    for words in (
+        "not compared: no C compiler here",
+        "not played",
+        f"{constants} bytes of constants",
+        "bytes of RAM; weights of",
+    ):
+        assert words in " ".join(result.stdout.split())
+    [row] = [line for line in result.stdout.splitlines() if "c (int8, cc)" in line]
+    assert f"{constants} of constants" in row
+    assert f"{size:,}" not in row
+    assert scores["observations_from"] == "the run's replay"
+    assert scores["not_compared"] == "no C compiler here"
     assert (scores["latency_ms"], scores["greedy_agreement"], scores["episodes"]) == (None,) * 3
 
 
@@ -108,7 +122,7 @@ def test_observations_come_from_the_dataset_that_is_named(
 ) -> None:
     ask = ("run", "--precision", "int8", "--play", "0")
     scores = told(stillhouse, *ask, "--calibration", "data")
-    assert scores["observations_from"] == "observations: data"
+    assert scores["observations_from"] == "data"
     assert scores["mean_return"] is None
     assert scores["share_of_policy"] is None
 
@@ -116,9 +130,9 @@ def test_observations_come_from_the_dataset_that_is_named(
 def test_without_a_replay_the_student_plays(folder: Path, stillhouse: Stillhouse) -> None:
     shutil.rmtree(folder / "run" / "checkpoints")
     played = told(stillhouse, "run", "--precision", "int8", "--play", "8")
-    assert played["observations_from"] == "observations: the student's play"
+    assert played["observations_from"] == "the student's play"
     short = told(stillhouse, "run", "--precision", "int8", "--play", "0")
-    assert short["observations_from"] == "observations: a short play of the student"
+    assert short["observations_from"] == "a short play of the student"
     assert played["greedy_agreement"] >= 0.98 <= short["greedy_agreement"]
 
 
@@ -128,7 +142,7 @@ def test_a_run_from_a_dataset_is_calibrated_with_it(folder: Path, stillhouse: St
     ran = stillhouse("run", recipe, "--local", "--run-dir", "offline", *short)
     assert ran.returncode == 0, ran.stderr
     scores = told(stillhouse, "offline", "--precision", "int8")
-    assert scores["observations_from"] == f"observations: {folder / 'data'}"
+    assert scores["observations_from"] == str(folder / "data")
     assert scores["mean_return"] is None  # as the run did not play, either
 
 
@@ -148,11 +162,47 @@ def test_a_policy_of_nowhere_is_not_compared(folder: Path, stillhouse: Stillhous
     save_policy(Policy(nowhere, teacher.network), folder / "nowhere.safetensors")
     result = stillhouse("export", "nowhere.safetensors")
     assert (result.returncode, "not compared" in result.stdout) == (0, True)
+    assert "--env" in result.stdout
     ask = ("export", "nowhere.safetensors", "--precision", "int8")
-    assert_refused(stillhouse(*ask), "names no environment", "--calibration")
-    assert_refused(stillhouse("export", "nowhere.safetensors", "--play", "3"), "no environment")
+    assert_refused(stillhouse(*ask), "does not say where it plays", "--env", "--calibration")
+    assert_refused(stillhouse("export", "nowhere.safetensors", "--play", "3"), "--env", "--recipe")
     assert not (folder / "nowhere.int8.onnx").exists()
     assert stillhouse(*ask, "--calibration", "data").returncode == 0
+
+
+@pytest.mark.parametrize("given", [("--env", "CartPole-v1"), ("--recipe", "recipe.toml")])
+def test_a_policy_that_does_not_say_where_it_plays_is_told_so(
+    given: tuple[str, ...], tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    write_run(tmp_path)
+    teacher = cartpole_teacher()
+    nowhere = teacher.spec.model_copy(update={"environment": {}})
+    save_policy(Policy(nowhere, teacher.network), tmp_path / "nowhere.safetensors")
+    scores = told(stillhouse, "nowhere.safetensors", "--precision", "int8", "--play", "2", *given)
+    assert scores["greedy_agreement"] >= 0.98
+    assert scores["episodes"] == 2
+    assert told(stillhouse, "nowhere.safetensors", *given)["episodes"] is None
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (("run", "--env", "CartPole-v1"), ["run: has a recipe of its own", "--env"]),
+        (("teacher.safetensors", "--env", "pong", "--recipe", "recipe.toml"), ["give one of them"]),
+        (("teacher.safetensors", "--env", "Acrobot-v1"), ["takes float32 (4,)", "(6,)"]),
+        (("teacher.safetensors", "--env", "NoSuchEnv-v0"), ["NoSuchEnv"]),
+        (("teacher.safetensors", "--env", "tests.tasks:CartPole-v1"), ["tests.tasks", "--trust"]),
+        (("teacher.safetensors", "--recipe", "none.toml"), ["none.toml"]),
+        (("teacher.safetensors", "--task", "light"), ["light", "one task"]),
+    ],
+)
+def test_an_environment_that_does_not_fit_is_refused_and_nothing_written(
+    ask: tuple[str, ...], words: list[str], tmp_path: Path, stillhouse: Stillhouse
+) -> None:
+    directory = create_run_directory(tmp_path / "run", load_config(tmp_path))
+    save_policy(cartpole_teacher(), directory.student)
+    assert_refused(stillhouse("export", *ask), *words)
+    assert not list(tmp_path.rglob("*.onnx"))
 
 
 def test_an_export_unlike_its_policy_fails_and_says_so(

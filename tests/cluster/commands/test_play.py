@@ -68,8 +68,9 @@ def test_a_run_shows_teacher_and_student_as_they_are_scored(
     assert [player["title"] for player in found["players"]] == ["teacher", "student"]
     assert [player["returns"] for player in found["players"]] == [list(x.returns) for x in wanted]
     assert [player["lengths"] for player in found["players"]] == [list(x.lengths) for x in wanted]
-    assert (found["seed"], found["env"], found["out"]) == (3, "CartPole-v1", "game.mp4")
-    video = tmp_path / "game.mp4"
+    assert (found["seed"], found["env"], found["out"]) == (3, "CartPole-v1", "run/game.mp4")
+    video = tmp_path / "run" / "game.mp4"
+    assert not (tmp_path / "game.mp4").exists()
     assert found["bytes"] == video.stat().st_size
     frames = frames_of(video)
     assert len(frames) == found["frames"] == wanted[0].lengths[0] + 1 + 15
@@ -85,7 +86,8 @@ def test_a_policy_plays_where_its_specification_says(
     assert result.returncode == 0, result.stderr
     first, *others = result.stdout.splitlines()
     size = (tmp_path / "game.mp4").stat().st_size
-    assert first == f"game.mp4: 92 frames, {size:,} bytes"
+    told = "92 frames (of each episode its start, one a step, and 15 of its end)"
+    assert first == f"game.mp4: {told}, {size:,} bytes"
     assert others == [
         "teacher: episode 1: return 30 in 30 steps, broken off there",
         "teacher: episode 2: return 30 in 30 steps, broken off there",

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.report.comparison import OF_LATENCIES
 from tests.cluster.report.made_runs import RECIPE, evaluation, log_line, task_scores, write_made_run
 from tests.commands import Stillhouse, assert_refused
 
@@ -35,11 +36,57 @@ def test_the_page_has_table_and_plot(
     monkeypatch.setenv("COLUMNS", "120")
     answer = stillhouse("compare", "good", "stopped", "--out", "compare.html")
     assert answer.returncode == 0, answer.stderr
-    assert "98.0 % (96.0 to 100.0)" in answer.stdout
+    size = (runs / "compare.html").stat().st_size
+    assert answer.stdout.startswith(f"compare.html: {size:,} bytes\n")
+    assert "98.0 % (96.0 to 100.0) │    30 │ 490.40" in answer.stdout
     assert "stopped" in answer.stdout
+    assert OF_LATENCIES in answer.stdout
+    assert "recipes differ" not in answer.stdout
     page = (runs / "compare.html").read_text()
     assert "2 students compared" in page
     assert 'data-chart="cost-bytes"' in page
+    assert OF_LATENCIES in page
+    assert "recipes differ" not in page
+
+
+def test_what_differs_between_the_recipes_is_shown(
+    runs: Path, stillhouse: Stillhouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only that; a run whose recipe cannot be read has nothing to compare."""
+    monkeypatch.setenv("COLUMNS", "120")
+    other = RECIPE.replace("objective.kl", "objective.jsd").replace("10_000", "20_000")
+    network = '[student.network]\nname = "mlp"\nhidden = '
+    write_made_run(runs / "small", recipe=f"{RECIPE}{network}[16]\n")
+    write_made_run(runs / "large", recipe=f"{other}{network}[64, 64]\n")
+    write_made_run(runs / "broken", recipe="[")
+    ask = ("compare", "small", "large", "broken")
+    small, large, broken = (
+        row["settings"] for row in json.loads(stillhouse(*ask, "--json").stdout)
+    )
+    kl = {"temperature": "auto"}
+    assert small == {
+        "total_env_steps": 10_000,
+        "objective.kl": kl,
+        "objective.jsd": None,
+        "student.network.hidden": [16],
+    }
+    assert (large["objective.kl"], large["objective.jsd"]) == (None, kl)
+    assert broken == {}
+    answer = stillhouse(*ask, "--out", "compare.html")
+    for words in ("student.network.hidden = [64, 64]", "objective.kl = {temperature = auto}"):
+        assert words in answer.stdout
+    assert "mlp" not in answer.stdout
+    page = (runs / "compare.html").read_text()
+    assert '<th scope="row">student.network.hidden</th><td>[16]</td><td>[64, 64]</td>' in page
+
+
+def test_runs_of_one_name_are_told_apart(runs: Path, stillhouse: Stillhouse) -> None:
+    """By their folders, and by their paths where these are called alike, too."""
+    for place in ("here/run", "there/run"):
+        write_made_run(runs / place)
+    ask = ("compare", "good", "here/run", "there/run", "--json")
+    names = [row["name"] for row in json.loads(stillhouse(*ask).stdout)]
+    assert names == ["good", str(runs / "here/run"), str(runs / "there/run")]
 
 
 def test_a_sweep_stands_for_its_runs(runs: Path, stillhouse: Stillhouse) -> None:

@@ -50,6 +50,12 @@ class CProgram:
             np.array([row[1:] for row in rows], np.float32),
         )
 
+    def fed(self, content: bytes, *args: str) -> "subprocess.CompletedProcess[bytes]":
+        """Return what comes of bytes on its standard input."""
+        return subprocess.run(
+            [self._path, *args], input=content, capture_output=True, timeout=_LIMIT_S, check=False
+        )
+
     def latency_ms(self, observations: npt.NDArray[Any]) -> float:
         """Return how long a decision takes on the average, by the processor's time."""
         some = observations[:_TIMED]
@@ -63,10 +69,6 @@ class CProgram:
     def _run(
         self, observations: npt.NDArray[Any], *args: str
     ) -> "subprocess.CompletedProcess[bytes]":
-        return subprocess.run(
-            [self._path, *args],
-            input=observations.tobytes(),
-            capture_output=True,
-            timeout=_LIMIT_S,
-            check=True,
-        )
+        done = self.fed(observations.tobytes(), *args)
+        done.check_returncode()
+        return done

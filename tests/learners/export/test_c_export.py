@@ -106,6 +106,26 @@ def test_alone_it_says_the_same_whatever_comes_and_nothing_overflows(exported):
         assert 0 < program.latency_ms(tried[:1]) < 100
 
 
+@needs_compiler
+def test_alone_it_says_what_it_reads_and_refuses_what_is_no_whole_observation(exported):
+    policy, _, source = exported
+    dtype, shape = policy.spec.observation.dtype, policy.spec.observation.shape
+    size = np.zeros(shape, dtype).nbytes
+    told = f"{np.prod(shape)} numbers of {dtype}"
+    assert told in " ".join(source.text.partition("*/")[0].split())
+    assert f'astype("{np.dtype(dtype).str[1:]}")' in source.text
+    observation = observations_for(policy, 1)
+    with compiled(source.text, find_compiler()) as program:
+        for content, left in ((b"0.1 ", 4), (observation.tobytes() + b"0", 1)):
+            done = program.fed(content)
+            assert done.returncode == 2
+            assert done.stdout.count(b"\n") == len(content) // size
+            [line] = done.stderr.decode().splitlines()
+            for words in (f"an observation has {size} bytes", told, f"{left} were left"):
+                assert words in line
+        assert program.fed(b"").returncode == 0
+
+
 @needs_cxx
 def test_it_is_cxx_too(exported):
     policy, network, source = exported
@@ -158,8 +178,10 @@ def test_weights_are_as_narrow_as_will_do(weight_bits, tmp_path):
         gains = GAINS.double().numpy()
         seen -= 0.995 * np.outer(seen @ gains, gains) / (gains @ gains)
     seen = seen.astype(np.float32)
-    said = export_c(policy, tmp_path / "student.c", calibration=seen)
-    assert f"weights of {weight_bits} bits" in said
+    written = export_c(policy, tmp_path / "student.c", calibration=seen)
+    assert f"weights of {weight_bits} bits" in written.notes
+    text = (tmp_path / "student.c").read_text()
+    assert f"{written.constant_bytes:,} bytes of constants" in text
     assert checked(tmp_path / "student.c", policy, seen).greedy_agreement >= 0.99
 
 
