@@ -1,7 +1,9 @@
 """Finds everything that can be wrong with a recipe before any actor starts."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from actors.environments import EnvironmentSpec
 from actors.placement import SharedPlacement
@@ -112,7 +114,7 @@ def prepare(
         env.close()
     if config.teacher is not None:
         if teacher is None:
-            teacher = _load(config.teacher)
+            teacher = _load(config.teacher, say=warnings.append)
         if config.teacher.acting is not None:
             spec = teacher.spec.model_copy(update={"acting": config.teacher.acting})
             teacher = Policy(spec, teacher.network)
@@ -178,11 +180,11 @@ def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: Policy
     return new_policy(spec, seed=config.seed)
 
 
-def _load(given: TeacherConfig) -> Policy:
-    teachers = [
-        load_teacher(path, format=given.format, trust=given.trust)
-        for path in (given.path, *given.members)
-    ]
+def _load(given: TeacherConfig, *, say: Callable[[str], None]) -> Policy:
+    read = partial(
+        load_teacher, format=given.format, trust=given.trust, normalizer=given.normalizer, say=say
+    )
+    teachers = [read(path) for path in (given.path, *given.members)]
     teacher = combined(teachers, given.combine) if given.members else teachers[0]
     # It may have been a later version in another run.
     return Policy(teacher.spec.model_copy(update={"teacher_version": 0}), teacher.network)

@@ -2,6 +2,9 @@
 
 A new format is one file and one line in `TEACHER_FORMATS`. The formats that can run code say so
 and want `teacher.trust = true`.
+
+Only a Stable-Baselines3 zip has more than its own file and what is called as it is: the statistics
+of VecNormalize, which a reader may name and is told of.
 """
 
 from collections.abc import Callable
@@ -29,10 +32,23 @@ from common.teachers.safetensors_format import is_safetensors, load_safetensors
 from common.teachers.sb3_archive import is_sb3
 from common.teachers.sb3_format import load_sb3
 
-__all__ = ["TEACHER_FORMATS", "TeacherFormat", "load_teacher"]
+__all__ = ["TEACHER_FORMATS", "Reading", "TeacherFormat", "load_teacher"]
 
 _HEAD_BYTES = 64
 _FACTORY = "factory"
+_SB3 = "sb3"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How a teacher is read."""
+
+    trust: bool
+    """Whether its code may run."""
+    normalizer: Path | None
+    """The statistics of its observations, where they are named."""
+    say: Callable[[str], None]
+    """Told how its observations are normalised, and what may be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,33 +59,56 @@ class TeacherFormat:
     recognises: Callable[[Path], bool]
     """Whether what is there looks like this format; never raises for its content. It is asked
     about folders where `folders` says so, and else about files that are not empty."""
-    load: Callable[[Path, bool], Policy]
-    """Reads a teacher; the second argument is whether its code may run."""
+    load: Callable[[Path, Reading], Policy]
     folders: bool = False
 
 
-def _without_code(load: Callable[[Path], Policy]) -> Callable[[Path, bool], Policy]:
+def _without_code(load: Callable[[Path], Policy]) -> Callable[[Path, Reading], Policy]:
     """Return how a format is read that runs no code, whether it is trusted or not."""
     return lambda path, _: load(path)
 
 
+def _with_trust(load: Callable[[Path, bool], Policy]) -> Callable[[Path, Reading], Policy]:
+    """Return how a format is read that can run code."""
+    return lambda path, reading: load(path, reading.trust)
+
+
+def _load_sb3(path: Path, reading: Reading) -> Policy:
+    return load_sb3(path, normalizer=reading.normalizer, say=reading.say)
+
+
 TEACHER_FORMATS: dict[str, TeacherFormat] = {
     "safetensors": TeacherFormat(
-        "a .safetensors file with its .json beside it", is_safetensors, load_safetensors
+        "a .safetensors file with its .json beside it",
+        is_safetensors,
+        _with_trust(load_safetensors),
     ),
-    "sb3": TeacherFormat("a Stable-Baselines3 .zip", is_sb3, _without_code(load_sb3)),
-    "torchscript": TeacherFormat("a TorchScript archive", is_torchscript, load_torchscript),
-    "torch_export": TeacherFormat("a .pt2 archive", is_torch_export, load_torch_export),
+    _SB3: TeacherFormat("a Stable-Baselines3 .zip", is_sb3, _load_sb3),
+    "torchscript": TeacherFormat(
+        "a TorchScript archive", is_torchscript, _with_trust(load_torchscript)
+    ),
+    "torch_export": TeacherFormat(
+        "a .pt2 archive", is_torch_export, _with_trust(load_torch_export)
+    ),
     "cleanrl": TeacherFormat("a .cleanrl_model", is_cleanrl, _without_code(load_cleanrl)),
     "onnx": TeacherFormat("an .onnx file", is_onnx, _without_code(load_onnx)),
     "rllib": TeacherFormat(
         "the folder of an RLlib checkpoint", is_rllib, _without_code(load_rllib), folders=True
     ),
-    _FACTORY: TeacherFormat("a function as package.module:function", lambda _: False, load_factory),
+    _FACTORY: TeacherFormat(
+        "a function as package.module:function", lambda _: False, _with_trust(load_factory)
+    ),
 }
 
 
-def load_teacher(path: Named, *, format: str = "auto", trust: bool = False) -> Policy:
+def load_teacher(
+    path: Named,
+    *,
+    format: str = "auto",
+    trust: bool = False,
+    normalizer: str | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Policy:
     """Read a teacher.
 
     Args:
@@ -77,12 +116,16 @@ def load_teacher(path: Named, *, format: str = "auto", trust: bool = False) -> P
             only, a policy that Stillhouse wrote also from a URI.
         format: a name in `TEACHER_FORMATS`, or "auto" to decide by what is there.
         trust: whether what can run code when it is read may do so.
+        normalizer: of a Stable-Baselines3 zip, the file of VecNormalize's statistics, where it does
+            not lie beside the zip under a name that is known.
+        say: told how the observations of such a zip are normalised, and what may be missing.
 
     Returns:
         The policy in float32 on the CPU.
 
     Raises:
-        ConfigError: `format` is unknown, or what is written beside the teacher is wrong.
+        ConfigError: `format` is unknown, what is written beside the teacher is wrong, or
+            `normalizer` is given for one that has none.
         PolicyFileError: the teacher is missing, empty, damaged, foreign, unsafe to read, or of a
             kind that is not supported.
     """
@@ -90,12 +133,18 @@ def load_teacher(path: Named, *, format: str = "auto", trust: bool = False) -> P
         allowed = ", ".join(["auto", *TEACHER_FORMATS])
         raise ConfigError(f"teacher format = {format!r}: unknown format; allowed: {allowed}")
     if "://" in str(path):
+        _refuse_normalizer(path, normalizer)
         return load_policy(path, trust=trust)
     is_factory = names_factory(str(path)) if format == "auto" else format == _FACTORY
     path = Path(str(path))
     name = _FACTORY if is_factory else _found_format(path, format)
+    if name != _SB3:
+        _refuse_normalizer(path, normalizer)
+    statistics = None if normalizer is None else Path(normalizer)
     try:
-        return TEACHER_FORMATS[name].load(path, trust)
+        return TEACHER_FORMATS[name].load(
+            path, Reading(trust=trust, normalizer=statistics, say=say)
+        )
     except MismatchError as error:
         raise PolicyFileError(f"{path}: its parts do not fit together ({error})") from None
     except ValidationError as error:
@@ -105,6 +154,14 @@ def load_teacher(path: Named, *, format: str = "auto", trust: bool = False) -> P
             f"{path}: what it says of itself makes no policy ({where}: {first['msg']}); "
             f"fetch it again"
         ) from None
+
+
+def _refuse_normalizer(path: Named, normalizer: str | None) -> None:
+    if normalizer is not None:
+        raise ConfigError(
+            f"teacher.normalizer = {normalizer}: goes with {TEACHER_FORMATS[_SB3].description}, "
+            f"and {path} is none; leave it out"
+        )
 
 
 def _found_format(path: Path, format: str) -> str:

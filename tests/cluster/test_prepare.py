@@ -1,6 +1,8 @@
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +13,7 @@ from common.policies.policy import save_policy
 from common.policies.spec import ActingSpec
 from tests.builders import make_policy
 from tests.cartpole import cartpole_teacher, load_config
+from tests.common.teachers.sb3_files import layers, vec_normalize, write
 
 BOX = {"low": (-2.0,), "high": (2.0,)}
 BIGGER = {"network": {"name": "mlp", "hidden": (64,)}, "num_actions": 2}
@@ -133,6 +136,39 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(error, match=message) as caught:
         prepared(config)
     assert "\n" not in str(caught.value)
+
+
+def zipped_teacher(folder: Path) -> Path:
+    """Write a Stable-Baselines3 zip of random weights that plays CartPole."""
+    state = layers(0, q_net__q_net__0=(64, 4), q_net__q_net__2=(64, 64), q_net__q_net__4=(2, 64))
+    return write(folder, state, action_space={"n": "2"}, observation_space={"_shape": [4]})
+
+
+def test_statistics_that_lie_unread_beside_a_teacher_are_noted(tmp_path: Path) -> None:
+    path = zipped_teacher(tmp_path)
+    assert prepared(load_config(tmp_path, f"teacher.path={path}")).warnings == ()
+    (tmp_path / "stats.pkl").touch()
+    (note,) = prepared(load_config(tmp_path, f"teacher.path={path}")).warnings
+    assert "stats.pkl was not read" in note
+
+
+def test_a_recipe_names_a_teachers_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mean, variance = np.arange(4.0), np.full(4, 4.0)
+    statistics = vec_normalize(monkeypatch, mean=mean, variance=variance, clip=10.0)
+    (tmp_path / "stats.pkl").write_bytes(pickle.dumps(statistics))
+    path, named = zipped_teacher(tmp_path), f"teacher.normalizer={tmp_path / 'stats.pkl'}"
+    alone = load_config(tmp_path, f"teacher.path={path}", named)
+    together = load_config(tmp_path, f"teacher.path={path}", named, f"teacher.members=['{path}']")
+    note = f"{path}: its observations are normalised, as {tmp_path / 'stats.pkl'} says"
+    for config, notes in [(alone, (note,)), (together, (note, note))]:
+        preparation = prepared(config)
+        assert preparation.teacher is not None
+        normalizer = preparation.teacher.spec.observation.normalizer
+        assert normalizer is not None
+        assert normalizer.mean == tuple(mean)
+        assert preparation.warnings == notes
 
 
 def test_a_recipe_may_ask_for_everything_and_no_more(tmp_path: Path) -> None:
