@@ -18,17 +18,17 @@ from ale_py import roms
 from actors.environments import ENV_CONFIGS, EnvConfig, RenderedEnvironment, make_rendered
 from actors.environments.atari import AtariConfig, AtariView
 from actors.playback import Player
+from cluster.policy_files import load_policy_file
 from cluster.prepare import prepare
 from cluster.recipe.config import RunConfig
 from cluster.recipe.teacher_checks import check_spaces
-from cluster.run_directory import RunDirectory, kept_teacher
+from cluster.run_directory import RunDirectory, kept_student, kept_teacher
 from common.config import validate
 from common.errors import ConfigError, MismatchError, RunDirectoryError, UserError
 from common.policies.inference import InferencePolicy
-from common.policies.policy import Policy, load_policy
+from common.policies.policy import Policy
 from common.policies.tasks import policy_of_task
 from common.storage import locate
-from common.teachers import load_teacher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -50,7 +50,7 @@ def load_entry_policy(source: str, *, task: str | None, trust: bool) -> Policy:
         UserError: it cannot be read, or `task` is none of its own.
     """
     with _naming_trust():
-        policy = load_teacher(source, trust=trust)
+        policy = load_policy_file(source, trust=trust)
     if not policy.spec.heads:
         return policy
     if task is None:
@@ -85,11 +85,7 @@ def student_of_run(directory: RunDirectory, config: RunConfig, task: str | None)
     Raises:
         UserError: there is none yet, or it cannot be read.
     """
-    if not directory.student.exists():
-        raise RunDirectoryError(
-            f"{directory.path}: has no student yet; finish it with stillhouse resume"
-        )
-    policy = load_policy(directory.student)
+    policy = kept_student(directory)
     return student_entry(config, policy if task is None else policy_of_task(policy, task))
 
 

@@ -13,7 +13,7 @@ from cluster.recipe.config import RunConfig
 from cluster.recipe.tasks import TeacherConfig
 from cluster.recipe.teacher_checks import check_teacher, provenance_warnings
 from common.dataset import Dataset
-from common.errors import MismatchError, ResourceError
+from common.errors import MismatchError, PolicyMissingError, ResourceError
 from common.policies.policy import Policy, new_policy
 from common.policies.spec import ActingSpec, DistKind, PolicySpec
 from common.policies.tasks import joined_spec
@@ -114,7 +114,7 @@ def prepare(
         env.close()
     if config.teacher is not None:
         if teacher is None:
-            teacher = _load(config.teacher, say=warnings.append)
+            teacher = _load(config, config.teacher, say=warnings.append)
         if config.teacher.acting is not None:
             spec = teacher.spec.model_copy(update={"acting": config.teacher.acting})
             teacher = Policy(spec, teacher.network)
@@ -180,11 +180,16 @@ def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: Policy
     return new_policy(spec, seed=config.seed)
 
 
-def _load(given: TeacherConfig, *, say: Callable[[str], None]) -> Policy:
+def _load(config: RunConfig, given: TeacherConfig, *, say: Callable[[str], None]) -> Policy:
     read = partial(
         load_teacher, format=given.format, trust=given.trust, normalizer=given.normalizer, say=say
     )
-    teachers = [read(path) for path in (given.path, *given.members)]
+    try:
+        first = read(given.path)
+    except PolicyMissingError as error:
+        key = f"tasks.{config.task_name}.teacher.path" if config.tasks else "teacher.path"
+        raise PolicyMissingError(f"{key} = {error} with --set {key}=FILE") from None
+    teachers = [first, *map(read, given.members)]
     teacher = combined(teachers, given.combine) if given.members else teachers[0]
     # It may have been a later version in another run.
     return Policy(teacher.spec.model_copy(update={"teacher_version": 0}), teacher.network)

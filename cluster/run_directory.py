@@ -214,6 +214,20 @@ def open_run_directory(path: Named, overrides: list[str]) -> tuple[RunDirectory,
     return directory, load_recipe(directory.recipe, overrides)
 
 
+def kept_student(directory: RunDirectory) -> Policy:
+    """Return the student that the run made.
+
+    Raises:
+        RunDirectoryError: there is none yet.
+        PolicyFileError: it cannot be read.
+    """
+    if not directory.student.exists():
+        raise RunDirectoryError(
+            f"{directory.path}: has no student yet; finish it with stillhouse resume"
+        )
+    return load_policy(directory.student)
+
+
 def kept_teacher(directory: RunDirectory, config: RunConfig) -> Policy | None:
     """Return the teacher that lies in the run directory, or None where the recipe's is another.
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pydantic import TypeAdapter, ValidationError
 
 from actors.environments import EnvConfig, EnvironmentSpec, VectorEnvironment, make_environment
+from cluster.policy_files import load_policy_file
 from cluster.recipe.config import RunConfig, load_recipe
-from cluster.run_directory import RunDirectory
+from cluster.run_directory import RunDirectory, kept_student
 from common.errors import ConfigError, MismatchError, UserError
 from common.policies.policy import Policy
 from common.policies.spec import PolicySpec
 from common.policies.tasks import policy_of_task
 from common.storage import Location, locate
-from common.teachers import load_teacher
 from learners.export import refuse_program
 
 _ENV: TypeAdapter[EnvConfig] = TypeAdapter(EnvConfig)
@@ -77,14 +77,16 @@ def open_source(source: str, task: str | None) -> Source:
 
     Raises:
         PolicyFileError: there is no policy, or it cannot be read.
+        RunDirectoryError: the run has no student yet.
         MismatchError: it has no such task, or is a program of another runtime.
         ConfigError: it is of several tasks, and none is named.
     """
     path = locate(source)
     directory = RunDirectory(path) if path.is_dir() else None
-    if directory is not None:
-        path = directory.student
-    policy = load_teacher(path)
+    if directory is None:
+        policy = load_policy_file(path)
+    else:
+        path, policy = directory.student, kept_student(directory)
     refuse_program(policy)
     if task is not None:
         policy = policy_of_task(policy, task)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from common.errors import ConfigError, MismatchError, PolicyFileError
+from common.errors import ConfigError, MismatchError, PolicyFileError, PolicyMissingError
 from common.policies.policy import Policy, load_policy
 from common.storage import Named
 from common.teachers.cleanrl_format import is_cleanrl, load_cleanrl
@@ -32,7 +32,7 @@ from common.teachers.safetensors_format import is_safetensors, load_safetensors
 from common.teachers.sb3_archive import is_sb3
 from common.teachers.sb3_format import load_sb3
 
-__all__ = ["TEACHER_FORMATS", "Reading", "TeacherFormat", "load_teacher"]
+__all__ = ["TEACHER_FORMATS", "Reading", "TeacherFormat", "did_you_mean", "load_teacher"]
 
 _HEAD_BYTES = 64
 _FACTORY = "factory"
@@ -126,8 +126,9 @@ def load_teacher(
     Raises:
         ConfigError: `format` is unknown, what is written beside the teacher is wrong, or
             `normalizer` is given for one that has none.
-        PolicyFileError: the teacher is missing, empty, damaged, foreign, unsafe to read, or of a
-            kind that is not supported.
+        PolicyMissingError: the file is not there.
+        PolicyFileError: it is empty, damaged, foreign, unsafe to read, or of a kind that is not
+            supported.
     """
     if format != "auto" and format not in TEACHER_FORMATS:
         allowed = ", ".join(["auto", *TEACHER_FORMATS])
@@ -156,6 +157,12 @@ def load_teacher(
         ) from None
 
 
+def did_you_mean(path: Path) -> str:
+    """Return a hint for a path without the ending that Stable-Baselines3's `save` adds, or ""."""
+    zipped = path.parent / f"{path.name}.zip"
+    return f" (did you mean {zipped}?)" if zipped.is_file() else ""
+
+
 def _refuse_normalizer(path: Named, normalizer: str | None) -> None:
     if normalizer is not None:
         raise ConfigError(
@@ -177,14 +184,17 @@ def _recognise_folder(path: Path, format: str) -> str:
         if candidate.folders and (name == format or candidate.recognises(path)):
             return name
     raise PolicyFileError(
-        f"{path}: a directory, and no RLlib checkpoint; give the path of the teacher file in it"
+        f"{path}: a directory, and no RLlib checkpoint{did_you_mean(path)}; give the path of the "
+        f"teacher file in it"
     )
 
 
 def _read_head(path: Path) -> bytes:
     """Return the file's first bytes."""
     if not path.exists():
-        raise PolicyFileError(f"{path}: no such file; give the path of a teacher file")
+        raise PolicyMissingError(
+            f"{path}: no such file{did_you_mean(path)}; give the path of a teacher file"
+        )
     if not path.is_file():
         raise PolicyFileError(f"{path}: not a regular file; give the path of a teacher file")
     try:

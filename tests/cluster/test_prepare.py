@@ -14,6 +14,7 @@ from common.policies.spec import ActingSpec
 from tests.builders import make_policy
 from tests.cartpole import cartpole_teacher, load_config
 from tests.common.teachers.sb3_files import layers, vec_normalize, write
+from tests.tasks import load_tasks
 
 BOX = {"low": (-2.0,), "high": (2.0,)}
 BIGGER = {"network": {"name": "mlp", "hidden": (64,)}, "num_actions": 2}
@@ -114,7 +115,11 @@ def test_a_teacher_that_names_no_actions_is_not_refused_for_them(tmp_path: Path)
 @pytest.mark.parametrize(
     ("override", "error", "message"),
     [
-        ("teacher.path=nowhere.zip", PolicyFileError, "nowhere.zip: no such file"),
+        (
+            "teacher.path=nowhere.zip",
+            PolicyFileError,
+            r"^teacher.path = /.*/nowhere.zip: no such file; .* with --set teacher.path=FILE$",
+        ),
         ("env.id=NoSuchEnv-v0", ConfigError, "env.id = 'NoSuchEnv-v0': cannot make it"),
         ("student.network={name = 'nature_cnn'}", MismatchError, "use network mlp for vectors"),
         ("objective={q_mse = {}}", MismatchError, "gives q_values, and .* gives logits; use"),
@@ -136,6 +141,15 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(error, match=message) as caught:
         prepared(config)
     assert "\n" not in str(caught.value)
+
+
+def test_a_tasks_teacher_that_is_missing_is_named_by_its_key(tmp_path: Path) -> None:
+    config = load_tasks(tmp_path, "tasks.heavy.teacher.path=nowhere.zip")
+    with pytest.raises(PolicyFileError) as caught:
+        prepared(config)
+    message = str(caught.value)
+    assert message.startswith("tasks.heavy.teacher.path = /")
+    assert message.endswith("--set tasks.heavy.teacher.path=FILE")
 
 
 def zipped_teacher(folder: Path) -> Path:
