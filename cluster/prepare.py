@@ -10,7 +10,6 @@ from actors.placement import SharedPlacement
 from cluster.assembly import build_environment
 from cluster.offline import decide_play, open_checked, recorded_spaces
 from cluster.recipe.config import RunConfig
-from cluster.recipe.tasks import TeacherConfig
 from cluster.recipe.teacher_checks import check_teacher, provenance_warnings
 from common.dataset import Dataset
 from common.errors import MismatchError, PolicyMissingError, ResourceError
@@ -114,7 +113,7 @@ def prepare(
         env.close()
     if config.teacher is not None:
         if teacher is None:
-            teacher = _load(config, config.teacher, say=warnings.append)
+            teacher = _load(config, say=warnings.append)
         if config.teacher.acting is not None:
             spec = teacher.spec.model_copy(update={"acting": config.teacher.acting})
             teacher = Policy(spec, teacher.network)
@@ -180,7 +179,9 @@ def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: Policy
     return new_policy(spec, seed=config.seed)
 
 
-def _load(config: RunConfig, given: TeacherConfig, *, say: Callable[[str], None]) -> Policy:
+def _load(config: RunConfig, *, say: Callable[[str], None]) -> Policy:
+    given = config.teacher
+    assert given is not None
     read = partial(
         load_teacher, format=given.format, trust=given.trust, normalizer=given.normalizer, say=say
     )
