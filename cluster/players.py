@@ -18,7 +18,7 @@ from ale_py import roms
 from actors.environments import ENV_CONFIGS, EnvConfig, RenderedEnvironment, make_rendered
 from actors.environments.atari import AtariConfig, AtariView
 from actors.playback import Player
-from cluster.next_command import next_command
+from cluster.policy_files import kept_student, load_policy_file
 from cluster.prepare import prepare
 from cluster.recipe.config import RunConfig
 from cluster.recipe.teacher_checks import check_spaces
@@ -26,10 +26,9 @@ from cluster.run_directory import RunDirectory, kept_teacher
 from common.config import validate
 from common.errors import ConfigError, MismatchError, RunDirectoryError, UserError
 from common.policies.inference import InferencePolicy
-from common.policies.policy import Policy, load_policy
+from common.policies.policy import Policy
 from common.policies.tasks import policy_of_task
 from common.storage import Named, locate
-from common.teachers import load_teacher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -61,7 +60,7 @@ def load_trusted(source: Named, *, trust: bool) -> Policy:
         UserError: it cannot be read.
     """
     with _naming_trust():
-        return load_teacher(source, trust=trust)
+        return load_policy_file(source, trust=trust)
 
 
 def one_task(policy: Policy, task: str | None, source: Named) -> Policy:
@@ -102,12 +101,7 @@ def student_of_run(directory: RunDirectory, config: RunConfig, task: str | None)
     Raises:
         UserError: there is none yet, or it cannot be read.
     """
-    if not directory.student.exists():
-        raise RunDirectoryError(
-            f"{directory.path}: has no student yet; finish it with: "
-            f"{next_command(directory, 'resume')}"
-        )
-    policy = load_policy(directory.student)
+    policy = kept_student(directory)
     return student_entry(config, policy if task is None else policy_of_task(policy, task))
 
 

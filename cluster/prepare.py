@@ -1,17 +1,18 @@
 """Finds everything that can be wrong with a recipe before any actor starts."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from actors.environments import EnvironmentSpec
 from actors.placement import SharedPlacement
 from cluster.assembly import build_environment
 from cluster.offline import decide_play, open_checked, recorded_spaces
 from cluster.recipe.config import RunConfig
-from cluster.recipe.tasks import TeacherConfig
 from cluster.recipe.teacher_checks import check_teacher, provenance_warnings
 from common.dataset import Dataset
-from common.errors import MismatchError, ResourceError
+from common.errors import MismatchError, PolicyMissingError, ResourceError
 from common.policies.policy import Policy, new_policy
 from common.policies.spec import ActingSpec, DistKind, PolicySpec
 from common.policies.tasks import joined_spec
@@ -112,7 +113,7 @@ def prepare(
         env.close()
     if config.teacher is not None:
         if teacher is None:
-            teacher = _load(config.teacher)
+            teacher = _load(config, say=warnings.append)
         if config.teacher.acting is not None:
             spec = teacher.spec.model_copy(update={"acting": config.teacher.acting})
             teacher = Policy(spec, teacher.network)
@@ -178,11 +179,18 @@ def new_student(config: RunConfig, environment: EnvironmentSpec, teacher: Policy
     return new_policy(spec, seed=config.seed)
 
 
-def _load(given: TeacherConfig) -> Policy:
-    teachers = [
-        load_teacher(path, format=given.format, trust=given.trust)
-        for path in (given.path, *given.members)
-    ]
+def _load(config: RunConfig, *, say: Callable[[str], None]) -> Policy:
+    given = config.teacher
+    assert given is not None
+    read = partial(
+        load_teacher, format=given.format, trust=given.trust, normalizer=given.normalizer, say=say
+    )
+    try:
+        first = read(given.path)
+    except PolicyMissingError as error:
+        key = f"tasks.{config.task_name}.teacher.path" if config.tasks else "teacher.path"
+        raise PolicyMissingError(f"{key} = {error} with --set {key}=FILE") from None
+    teachers = [first, *map(read, given.members)]
     teacher = combined(teachers, given.combine) if given.members else teachers[0]
     # It may have been a later version in another run.
     return Policy(teacher.spec.model_copy(update={"teacher_version": 0}), teacher.network)

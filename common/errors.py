@@ -4,6 +4,7 @@
     ├── UserError              the user can mend it: one clear line, exit code 2
     │   ├── ConfigError        a recipe or an override
     │   ├── PolicyFileError    a teacher or student file: missing, truncated, foreign, hostile
+    │   │   └── PolicyMissingError   a teacher is not there
     │   ├── MismatchError      two things that must fit do not (teacher and environment, …)
     │   ├── ResourceError      the machine or the cluster is too small for the recipe
     │   ├── RunDirectoryError  the run directory cannot be used as asked
@@ -30,6 +31,10 @@ class ConfigError(UserError):
 
 class PolicyFileError(UserError):
     """A policy file is missing, truncated, foreign or unsafe to read."""
+
+
+class PolicyMissingError(PolicyFileError):
+    """A teacher is not where it should be."""
 
 
 class MismatchError(UserError):

@@ -10,11 +10,10 @@ from rich.console import Console
 from cluster.backends import opened_backend
 from cluster.commands.json_output import standard_output_kept
 from cluster.commands.options import Address, AsJson, Local, Overrides, Task
-from cluster.next_command import next_command
+from cluster.policy_files import kept_student
 from cluster.prepare import prepare
 from cluster.run_directory import kept_teacher, open_run_directory, read_evaluation, write_json
 from common.errors import RunDirectoryError
-from common.policies.policy import load_policy
 
 commands = typer.Typer()
 
@@ -34,11 +33,7 @@ def evaluate(
     """Score a run's student against its teacher again, and write evaluation.json and the report."""
     changes = [] if episodes is None else [f"evaluation.num_episodes={episodes}"]
     directory, config = open_run_directory(target, [*(overrides or []), *changes])
-    if not directory.student.exists():
-        raise RunDirectoryError(
-            f"{target}: has no student yet; finish it with: {next_command(directory, 'resume')}"
-        )
-    student = load_policy(directory.student)
+    student = kept_student(directory)
     former = read_evaluation(directory)
     # The controller imports Ray and torch's exporters; errors above come without that wait.
     from cluster.evaluation import judge_student

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from actors.environments import EnvConfig, EnvironmentSpec, VectorEnvironment, make_environment
 from cluster.players import load_trusted, one_task
+from cluster.policy_files import kept_student
 from cluster.recipe.config import RunConfig, load_recipe
 from cluster.run_directory import RunDirectory
 from cluster.scene import Scene
@@ -75,14 +76,16 @@ def open_source(source: str, scene: Scene) -> Source:
 
     Raises:
         PolicyFileError: there is no policy, or it cannot be read.
+        RunDirectoryError: the run has no student yet.
         MismatchError: it has no such task, or is a program of another runtime.
         ConfigError: it is of several tasks, and none is named; or a run is to play elsewhere.
     """
     path = locate(source)
     directory = RunDirectory(path) if path.is_dir() else None
-    if directory is not None:
-        path = directory.student
-    policy = load_trusted(path, trust=scene.trust)
+    if directory is None:
+        policy = load_trusted(path, trust=scene.trust)
+    else:
+        path, policy = directory.student, kept_student(directory)
     refuse_program(policy)
     # Where there is a recipe, the task can be one of its own alone.
     of_one = not policy.spec.heads and (scene.task is None or scene.recipe is not None)

@@ -94,7 +94,12 @@ def take_teacher_along(
     if locate(config.teacher.path) == directory.teacher:
         return config
     save_policy(teacher, directory.teacher)
-    changes = {"path": directory.teacher.absolute, "format": "safetensors", "members": ()}
+    changes = {
+        "path": directory.teacher.absolute,
+        "format": "safetensors",
+        "normalizer": None,
+        "members": (),
+    }
     return config.model_copy(update={"teacher": config.teacher.model_copy(update=changes)})
 
 

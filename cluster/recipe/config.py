@@ -310,6 +310,8 @@ def _with_absolute_paths(tree: Tree, base: Path) -> Tree:
         if not isinstance(table, dict) or not isinstance(table.get("path"), str):
             continue
         table = table | {"path": _absolute(table["path"], base)}
+        if "normalizer" in table:
+            table["normalizer"] = _absolute(table["normalizer"], base)
         if isinstance(members := table.get("members"), list):
             table["members"] = [_absolute(path, base) for path in members]
         if isinstance(refresh := table.get("refresh"), dict) and "path" in refresh:

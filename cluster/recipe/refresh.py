@@ -45,6 +45,7 @@ def check_refresh(config: "RunConfig") -> None:
     objective, ranks = config.objective, config.learner.num_ranks
     refused = {
         "teacher.members": bool(teacher.members),
+        "teacher.normalizer": teacher.normalizer is not None,
         "teacher.view": config.teacher_view is not None,
         f"learner.num_ranks = {ranks}": ranks > 1,
         "objective.feature": objective.needs_features,

@@ -53,6 +53,10 @@ class TeacherConfig(StrictModel):
     trust: bool = False
     """Whether what can run code when it is read may do so: a factory, a TorchScript archive, a
     `.pt2` archive."""
+    normalizer: str | None = None
+    """Of a Stable-Baselines3 zip that was trained in VecNormalize: the file that VecNormalize's
+    `save` wrote, where it is not beside the zip as `vecnormalize.pkl`; in a recipe, relative to the
+    recipe's folder. Of `members` too."""
     members: tuple[str, ...] = ()
     """Paths of further teachers of the same task, whose answers and that of `path` become one."""
     combine: Combine = "mean"

@@ -55,17 +55,16 @@ class SB3Archive:
 
         It is to be searched as text: YAML tags in it name Python objects.
         """
-        for file in self._zoo_files(name):
-            if file.is_file():
-                return file.read_text(encoding="utf-8", errors="replace")
-        return ""
+        file = self.zoo_file(name)
+        return "" if file is None else file.read_text(encoding="utf-8", errors="replace")
 
-    def zoo_bytes(self, name: str) -> bytes | None:
-        """Return a file that the RL Zoo left beside the zip, None where there is none."""
-        return next((file.read_bytes() for file in self._zoo_files(name) if file.is_file()), None)
+    def zoo_file(self, name: str) -> Path | None:
+        """Return the path of a file that the RL Zoo left beside the zip, None where there is none.
 
-    def _zoo_files(self, name: str) -> tuple[Path, Path]:
-        return self.path.with_suffix("") / name, self.path.parent / name
+        It lies in the folder that is called as the zip is, or in the zip's own.
+        """
+        folders = (self.path.with_suffix(""), self.path.parent)
+        return next((folder / name for folder in folders if (folder / name).is_file()), None)
 
     def refusal(self, text: str) -> PolicyFileError:
         """Return an error that names the file."""

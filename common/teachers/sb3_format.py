@@ -7,6 +7,7 @@ teacher acts other than it was trained to. Reading without running is in
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from common.errors import PolicyFileError
 from common.networks.mlp import MLPSpec
 from common.networks.nature_cnn import NatureCNNSpec
 from common.policies.policy import Policy, policy_from_state
-from common.policies.spec import DistKind, ObservationSpec, PolicySpec
+from common.policies.spec import DistKind, Normalizer, ObservationSpec, PolicySpec
 from common.teachers.model_card import atari_id
 from common.teachers.sb3_archive import SB3Archive, read_archive
 from common.teachers.sb3_box import (
@@ -58,11 +59,16 @@ CNN_LAYERS = {"conv1": "cnn.0", "conv2": "cnn.2", "conv3": "cnn.4", "fc": "linea
 _ENV_ID = re.compile(r"^[ -]*\benv(?::|\n *-) *['\"]?([\w./:-]+)", re.MULTILINE)
 
 
-def load_sb3(path: Path) -> Policy:
+def load_sb3(path: Path, *, normalizer: Path | None, say: Callable[[str], None]) -> Policy:
     """Read a Stable-Baselines3 zip; the policy acts greedily, as `deterministic=True` does.
 
-    The environment's name comes from the RL Zoo's `args.yml` beside the zip, where there is one,
-    and the normalisation of observations from its `vecnormalize.pkl`.
+    The environment's name comes from the RL Zoo's `args.yml` beside the zip, where there is one.
+
+    Args:
+        path: of the zip.
+        normalizer: of the statistics that the observations were normalised with, where they are
+            not beside the zip under a name that is known.
+        say: told which statistics are used, or what was left unread.
 
     Raises:
         PolicyFileError: the file is damaged, foreign, unsafe, or of a kind that is not supported.
@@ -78,7 +84,8 @@ def load_sb3(path: Path) -> Policy:
     if is_quantile:
         algorithm = "QR-DQN"
     tensors = _renamed(archive, modules)
-    network, observation = _network(archive, tensors), _observation(archive, tensors)
+    statistics = read_normalizer(archive, normalizer, say)
+    network, observation = _network(archive, tensors), _observation(archive, tensors, statistics)
     box = read_box(archive)
     dist: DistKind = "logits" if "value.weight" in tensors else "q_values"
     num_actions = len(tensors["head.weight"]) if box is None else None
@@ -239,10 +246,11 @@ def _network(archive: SB3Archive, tensors: State) -> NatureCNNSpec | MLPSpec:
     )
 
 
-def _observation(archive: SB3Archive, tensors: State) -> ObservationSpec:
+def _observation(
+    archive: SB3Archive, tensors: State, normalizer: Normalizer | None
+) -> ObservationSpec:
     space = archive.table("observation_space")
     shape = _shape(space)
-    normalizer = read_normalizer(archive)
     if "conv1.weight" in tensors:
         channels = tensors["conv1.weight"].shape[1]
         if len(shape) != 3 or shape[0] != channels:
@@ -259,8 +267,14 @@ def _observation(archive: SB3Archive, tensors: State) -> ObservationSpec:
         raise archive.refusal(
             f"an MLP on observations of shape {shape} is not supported; only on vectors (size,)"
         )
+    size = tensors["layers.0.weight"].shape[1]
+    if normalizer is not None and len(normalizer.mean) != size:
+        raise archive.refusal(
+            f"its observations have {size} entries, and the statistics to normalise them with "
+            f"{len(normalizer.mean)}; give those that were saved with it"
+        )
     return ObservationSpec(
-        shape=(tensors["layers.0.weight"].shape[1],),
+        shape=(size,),
         dtype="uint8" if space.get("dtype") == "uint8" else "float32",
         normalizer=normalizer,
     )

@@ -1,6 +1,8 @@
+import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +13,8 @@ from common.policies.policy import save_policy
 from common.policies.spec import ActingSpec
 from tests.builders import make_policy
 from tests.cartpole import cartpole_teacher, load_config
+from tests.common.teachers.sb3_files import layers, vec_normalize, write
+from tests.tasks import load_tasks
 
 BOX = {"low": (-2.0,), "high": (2.0,)}
 BIGGER = {"network": {"name": "mlp", "hidden": (64,)}, "num_actions": 2}
@@ -111,7 +115,11 @@ def test_a_teacher_that_names_no_actions_is_not_refused_for_them(tmp_path: Path)
 @pytest.mark.parametrize(
     ("override", "error", "message"),
     [
-        ("teacher.path=nowhere.zip", PolicyFileError, "nowhere.zip: no such file"),
+        (
+            "teacher.path=nowhere.zip",
+            PolicyFileError,
+            r"^teacher.path = /.*/nowhere.zip: no such file; .* with --set teacher.path=FILE$",
+        ),
         ("env.id=NoSuchEnv-v0", ConfigError, "env.id = 'NoSuchEnv-v0': cannot make it"),
         ("student.network={name = 'nature_cnn'}", MismatchError, "use network mlp for vectors"),
         ("objective={q_mse = {}}", MismatchError, "gives q_values, and .* gives logits; use"),
@@ -133,6 +141,48 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(error, match=message) as caught:
         prepared(config)
     assert "\n" not in str(caught.value)
+
+
+def test_a_tasks_teacher_that_is_missing_is_named_by_its_key(tmp_path: Path) -> None:
+    config = load_tasks(tmp_path, "tasks.heavy.teacher.path=nowhere.zip")
+    with pytest.raises(PolicyFileError) as caught:
+        prepared(config)
+    message = str(caught.value)
+    assert message.startswith("tasks.heavy.teacher.path = /")
+    assert message.endswith("--set tasks.heavy.teacher.path=FILE")
+
+
+def zipped_teacher(folder: Path) -> Path:
+    """Write a Stable-Baselines3 zip of random weights that plays CartPole."""
+    state = layers(0, q_net__q_net__0=(64, 4), q_net__q_net__2=(64, 64), q_net__q_net__4=(2, 64))
+    return write(folder, state, action_space={"n": "2"}, observation_space={"_shape": [4]})
+
+
+def test_statistics_that_lie_unread_beside_a_teacher_are_noted(tmp_path: Path) -> None:
+    path = zipped_teacher(tmp_path)
+    assert prepared(load_config(tmp_path, f"teacher.path={path}")).warnings == ()
+    (tmp_path / "stats.pkl").touch()
+    (note,) = prepared(load_config(tmp_path, f"teacher.path={path}")).warnings
+    assert "stats.pkl was not read" in note
+
+
+def test_a_recipe_names_a_teachers_statistics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mean, variance = np.arange(4.0), np.full(4, 4.0)
+    statistics = vec_normalize(monkeypatch, mean=mean, variance=variance, clip=10.0)
+    (tmp_path / "stats.pkl").write_bytes(pickle.dumps(statistics))
+    path, named = zipped_teacher(tmp_path), f"teacher.normalizer={tmp_path / 'stats.pkl'}"
+    alone = load_config(tmp_path, f"teacher.path={path}", named)
+    together = load_config(tmp_path, f"teacher.path={path}", named, f"teacher.members=['{path}']")
+    note = f"{path}: its observations are normalised, as {tmp_path / 'stats.pkl'} says"
+    for config, notes in [(alone, (note,)), (together, (note, note))]:
+        preparation = prepared(config)
+        assert preparation.teacher is not None
+        normalizer = preparation.teacher.spec.observation.normalizer
+        assert normalizer is not None
+        assert normalizer.mean == tuple(mean)
+        assert preparation.warnings == notes
 
 
 def test_a_recipe_may_ask_for_everything_and_no_more(tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_a_teacher_taken_along_is_the_runs_own(
 ) -> None:
     """A detached run finds it wherever it starts again, and the recipe's own file may be gone."""
     place = tmp_path / "run" if where == "disk" else f"{request.getfixturevalue('bucket')}/run"
-    config = load_config(tmp_path)
+    config = load_config(tmp_path, "teacher.normalizer=stats.pkl")
     directory = create_run_directory(place, config)
     assert kept_teacher(directory, config) is None
     teacher = cartpole_teacher()
@@ -173,6 +173,7 @@ def test_a_teacher_taken_along_is_the_runs_own(
     directory, config = open_run_directory(directory.path.absolute, [])
     assert config.teacher is not None
     assert config.teacher.path == directory.teacher.absolute
+    assert config.teacher.normalizer is None  # it lies in the copy
     kept = kept_teacher(directory, config)
     assert kept is not None
     assert kept.spec == teacher.spec

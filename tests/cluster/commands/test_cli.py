@@ -91,7 +91,7 @@ def test_check_finds_a_good_recipe_good(
         ("env.id=Pendulum-v1", ["feedback", "shape (3,)"]),
         ("env.id=Acrobot-v1", ["Acrobot-v1", "(4,)", "(6,)"]),
         ("env.id=MountainCar-v0", ["MountainCar-v0"]),
-        ("teacher.path=nowhere.safetensors", ["nowhere.safetensors"]),
+        ("teacher.path=nowhere.safetensors", ["nowhere.safetensors", "--set teacher.path=FILE"]),
         ("student.network.name=nature_cnn", ["student.network"]),
         ("actors.num_env_runners=100000", ["CPUs", "num_env_runners"]),
         ("learner.num_gpus=64", ["num_gpus"]),
@@ -237,7 +237,8 @@ def test_export_refuses_an_unknown_format_and_a_missing_policy(
 ) -> None:
     unknown = stillhouse("export", "teacher.safetensors", "--format", "onyx")
     assert_refused(unknown, "onyx", "onnx")
-    assert_refused(stillhouse("export", "nowhere.safetensors"), "nowhere")
+    missing = stillhouse("export", "runs/nowhere")
+    assert_refused(missing, "runs/nowhere: neither a run directory nor a policy file is there")
 
 
 def test_export_refuses_a_folder_that_is_not_there(recipe: Path, stillhouse: Stillhouse) -> None:

@@ -180,7 +180,7 @@ def test_a_recurrent_and_a_box_policy_play(tmp_path: Path, stillhouse: Stillhous
 @pytest.mark.parametrize(
     ("ask", "words"),
     [
-        (("nowhere.safetensors",), ["nowhere.safetensors"]),
+        (("runs/nowhere",), ["runs/nowhere: neither a run directory nor a policy file"]),
         (("recipe.toml",), ["recipe.toml", "not a teacher file"]),
         ((TEACHER, "--env", "Acrobot-v1"), ["feedback", "(4,)", "(6,)"]),
         ((TEACHER, "--env", "pong"), ["feedback", "(4,)", "'pong'"]),

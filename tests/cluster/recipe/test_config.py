@@ -316,6 +316,16 @@ def test_a_teacher_with_a_uri_stays_where_it_is(tmp_path: Path, elsewhere: Path)
     assert config.teacher.path == uri
 
 
+def test_a_teachers_normalizer_is_named_as_its_path_is(tmp_path: Path, elsewhere: Path) -> None:
+    recipe = write_recipe(tmp_path / "recipe.toml")
+    text = recipe.read_text().replace("[teacher]", '[teacher]\nnormalizer = "stats.pkl"')
+    recipe.write_text(text)
+    for overrides, folder in [([], tmp_path), (["teacher.normalizer=stats.pkl"], elsewhere)]:
+        teacher = load_recipe(recipe, overrides).teacher
+        assert teacher is not None
+        assert teacher.normalizer == str(folder.resolve() / "stats.pkl")
+
+
 def test_a_teacher_that_is_no_path_is_refused_as_such(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "recipe.toml")
     with pytest.raises(ConfigError, match=r"teacher.path = 3"):

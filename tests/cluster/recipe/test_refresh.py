@@ -44,6 +44,7 @@ def test_a_learner_of_a_refreshed_teacher_has_it(tmp_path: Path) -> None:
     ("overrides", "words"),
     [
         (("teacher.members=['other.safetensors']",), "teacher.members: does not work with"),
+        (("teacher.normalizer=stats.pkl",), "teacher.normalizer: does not work with"),
         (("objective.feature={weight = 0.1}",), "objective.feature: does not work with"),
         (("objective.kl.temperature='auto'",), "temperature = 'auto': does not work with"),
         (

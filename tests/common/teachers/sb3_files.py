@@ -2,10 +2,15 @@
 
 import io
 import json
+import sys
+import types
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import gymnasium
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -78,6 +83,38 @@ def write(
         archive.writestr("policy.pth", buffer.getvalue())
         archive.writestr("_stable_baselines3_version", "2.7.0")
     return path
+
+
+def vec_normalize(
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    mean: npt.NDArray[np.float64],
+    variance: npt.NDArray[np.float64],
+    clip: float,
+) -> Any:
+    """Return an object that pickles as VecNormalize does."""
+    place = "stable_baselines3.common"
+    rms = _plain_class(monkeypatch, f"{place}.running_mean_std", "RunningMeanStd")()
+    rms.mean, rms.var, rms.count = mean, variance, np.float64(1e6)
+    found = _plain_class(monkeypatch, f"{place}.vec_env.vec_normalize", "VecNormalize")()
+    space = gymnasium.spaces.Box(-1, 1, mean.shape, seed=3)
+    space.sample()
+    vars(found).update(
+        obs_rms=rms, ret_rms=rms, clip_obs=clip, epsilon=1e-8, norm_obs=True, norm_reward=True
+    )
+    vars(found).update(observation_space=space, action_space=space, old_reward=np.zeros(1))
+    return found
+
+
+def _plain_class(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> Any:
+    """Make a class that pickles under a name of Stable-Baselines3's."""
+    made = type(name, (), {"__module__": module, "__qualname__": name})
+    parts = module.split(".")
+    for end in range(1, len(parts) + 1):
+        package = ".".join(parts[:end])
+        monkeypatch.setitem(sys.modules, package, types.ModuleType(package))
+    setattr(sys.modules[module], name, made)
+    return made
 
 
 def refusal(path: Path) -> str:

@@ -58,6 +58,15 @@ def test_a_missing_file(tmp_path: Path) -> None:
     assert "no such file" in refusal(tmp_path / "missing.zip")
 
 
+def test_a_name_without_the_ending_that_stable_baselines3_adds(tmp_path: Path) -> None:
+    meant = f"(did you mean {tmp_path / 'cartpole'}.zip?)"
+    assert meant not in refusal(tmp_path / "cartpole")
+    (tmp_path / "cartpole.zip").touch()
+    assert meant in refusal(tmp_path / "cartpole")
+    (tmp_path / "cartpole").mkdir()  # as the RL Zoo's beside its zips
+    assert meant in refusal(tmp_path / "cartpole")
+
+
 def test_a_directory(tmp_path: Path) -> None:
     assert "a directory" in refusal(tmp_path)
 
