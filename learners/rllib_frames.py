@@ -1,9 +1,9 @@
 """RLlib's default RLModules with a frame network of ours for an encoder.
 
-RLlib's own convolutions pad their input, take channels last, and give policy and value a hidden
-layer each; no network of ours is laid out like that. Here the encoder is one of `common.networks`
-up to its last hidden layer, on the frames as env runners have them: [B, stack, H, W] of bytes.
-RLlib's linear heads follow. Such a module's weights are the teacher's, name by name.
+RLlib's own convolutions take channels last, and policy and value have a hidden layer each behind
+them; networks of ours share one. Here the encoder is one of `common.networks` up to its last hidden
+layer, on the frames as env runners have them: [B, stack, H, W] of bytes. RLlib's linear heads
+follow. Such a module's weights are the teacher's, name by name.
 """
 
 from dataclasses import dataclass

@@ -27,7 +27,10 @@ def export(
     source: Annotated[
         str, typer.Argument(help="A run directory or a policy file.", show_default=False)
     ],
-    format: Annotated[str, typer.Option(help="onnx, pt2, sb3, rlmodule or c")] = "onnx",
+    format: Annotated[
+        str,
+        typer.Option(help="onnx, pt2, sb3, rlmodule (takes frames with channels last) or c"),
+    ] = "onnx",
     precision: Annotated[
         str | None,
         typer.Option(help="float32; of onnx also float16 and int8; of c int8", show_default=False),

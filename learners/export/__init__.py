@@ -102,6 +102,12 @@ def _onnx(
     return Written()
 
 
+def _rl_module(
+    policy: Policy, location: Location, precision: Precision, calibration: Observations | None
+) -> str:
+    return export_rl_module(policy, location)
+
+
 def _c(
     policy: Policy, location: Location, precision: Precision, calibration: Observations | None
 ) -> Written:
@@ -115,9 +121,7 @@ EXPORT_FORMATS: dict[str, ExportFormat] = {
     "onnx": ExportFormat(".onnx", "onnxruntime", _onnx, run_onnx, _ALL),
     "pt2": ExportFormat(".pt2", "torch", _in_float32(export_torch), run_torch),
     "sb3": ExportFormat(".zip", "read back", _in_float32(export_sb3), run_sb3),
-    "rlmodule": ExportFormat(
-        ".rlmodule", "RLlib", _in_float32(export_rl_module), run_rl_module, is_folder=True
-    ),
+    "rlmodule": ExportFormat(".rlmodule", "RLlib", _rl_module, run_rl_module, is_folder=True),
     "c": ExportFormat(
         ".c",
         "cc",

@@ -233,7 +233,7 @@ def space(name: str, value: gymnasium.Space[Any]) -> Callable[[Path], None]:
         (model_config(fcnet_activation="silu"), "activation silu is not supported"),
         (
             space("observation_space", gymnasium.spaces.Box(0, 255, (84, 84, 4), np.uint8)),
-            "observations of shape (84, 84, 4) are not supported",
+            "conv_filters = None is not supported (padded or not square)",
         ),
         (space("observation_space", gymnasium.spaces.Discrete(3)), "Discrete observations"),
         (space("action_space", gymnasium.spaces.Box(-1, 1, (2,))), "Box actions"),

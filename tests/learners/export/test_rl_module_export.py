@@ -32,12 +32,21 @@ TOWERS = {
     "observation": {"shape": (4,), "dtype": "float32", "scale": 0.5},
 }
 SCALED = {"observation": {"shape": (8,), "dtype": "float32", "scale": 1 / 255}}
+SMALL_CNN = {
+    "network": {"name": "nature_cnn", "channels": (4, 6), "kernels": (5, 3), "strides": (3, 2)}
+    | {"hidden": 10},
+    "observation": {"shape": (2, 24, 20), "dtype": "uint8", "scale": 1 / 255},
+}
 KINDS: dict[str, dict[str, Any]] = {
     "logits": {},
     "logits and value": SHARED,
     "towers, scaled": TOWERS,
     "Q-values": {"dist": "q_values"},
     "Q-values, scaled": SCALED | {"dist": "q_values"},
+    "frames of floats": SMALL_CNN | {"observation": {"shape": (3, 24, 20), "dtype": "float32"}},
+    "frames, logits": SMALL_CNN,
+    "frames, logits and value": SMALL_CNN | {"has_value": True},
+    "frames, Q-values": SMALL_CNN | {"dist": "q_values"},
 }
 
 
@@ -47,8 +56,18 @@ def policy_of(seed: int = 0, **changes: Any) -> Policy:
 
 def observations_for(policy: Policy) -> np.ndarray:
     rng = np.random.default_rng(0)
-    seen = rng.normal(size=(200, *policy.spec.observation.shape)).astype(np.float32)
+    shape = (200, *policy.spec.observation.shape)
+    if policy.spec.observation.dtype == "uint8":
+        return rng.integers(256, size=shape, dtype=np.uint8)
+    seen = rng.normal(size=shape).astype(np.float32)
     return seen / np.float32(policy.spec.observation.scale)
+
+
+def as_rllib_sees(observations: np.ndarray) -> torch.Tensor:
+    """Return frames channels last, and all as floats."""
+    is_of_frames = observations.ndim == 4
+    seen = np.moveaxis(observations, 1, -1) if is_of_frames else observations
+    return torch.from_numpy(seen.astype(np.float32))
 
 
 def rl_module_of(folder: Path) -> Any:
@@ -65,7 +84,8 @@ def test_the_module_says_what_the_policy_says(kind: str, tmp_path: Path) -> None
     torch.testing.assert_close(policy.network.state_dict(), before, rtol=0, atol=0)
 
     module, observations = rl_module_of(folder), observations_for(policy)
-    batch = {"obs": torch.from_numpy(observations)}
+    batch = {"obs": as_rllib_sees(observations)}
+    assert module.observation_space.contains(batch["obs"][0].numpy())
     wanted = InferencePolicy(policy)(observations)
     with torch.no_grad():
         if policy.spec.dist == "q_values":
@@ -109,14 +129,14 @@ NORMALIZER = {"mean": (0.0,) * 4, "std": (1.0,) * 4, "clip": 5.0}
     [
         (
             {
-                "network": {"name": "nature_cnn", "size": "113k"},
+                "network": {"name": "impala_cnn"},
                 "observation": {"shape": (4, 84, 84), "dtype": "uint8"},
             },
-            "its network is nature_cnn",
+            "its network is impala_cnn",
         ),
         (
             {"network": {"name": "lstm", "hidden": 8, "torso": {"name": "mlp", "hidden": (8,)}}},
-            "its network is lstm",
+            "its network is lstm, and they are mlp or nature_cnn",
         ),
         (
             {
