@@ -104,8 +104,8 @@ def _onnx(
 
 def _rl_module(
     policy: Policy, location: Location, precision: Precision, calibration: Observations | None
-) -> str:
-    return export_rl_module(policy, location)
+) -> Written:
+    return Written(notes=export_rl_module(policy, location))
 
 
 def _c(
