@@ -172,6 +172,9 @@ def _execute(
         reporter.say(f"run directory: {path}")
         status = RunStatus(name=config.name, run_dir=path.absolute, task=config.task_name)
         if where.detached:
+            # The cluster gets the teacher as it was read here, and could not say all of them again.
+            for warning in preparation.warnings:
+                reporter.say(f"note: {warning}")
             _hand_over(config, RunDirectory(path), preparation.teacher, status)
             return
         control = Control(status)

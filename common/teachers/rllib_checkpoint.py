@@ -17,6 +17,12 @@ from common.errors import PolicyFileError
 from common.teachers.safe_pickle import NUMPY_ARRAYS, Inert, Names, read_pickle
 from common.teachers.torch_state import State, plain_state
 
+SUPPORTED = (
+    "supported are the default modules of PPO, IMPALA, APPO and DQN on vectors, and on frames with "
+    'relu, conv_filters of "valid" padding and one of head_fcnet_hiddens; every other one as '
+    "package.module:function with teacher.trust = true, or as ONNX"
+)
+"""What is understood of them, for an error."""
 STATE_FILE = "module_state.pkl"
 _MSGPACK_STATE_FILE = "module_state.msgpack"
 _ARGUMENTS_FILE = "class_and_ctor_args.pkl"

@@ -205,6 +205,17 @@ def test_an_environment_that_does_not_fit_is_refused_and_nothing_written(
     assert not list(tmp_path.rglob("*.onnx"))
 
 
+def test_a_specification_cannot_have_code_run(tmp_path: Path, stillhouse: Stillhouse) -> None:
+    own = {"family": "gymnasium", "id": "tests.tasks:CartPole-v1", "trust": True}
+    teacher = cartpole_teacher()
+    spec = teacher.spec.model_copy(update={"environment": own})
+    save_policy(Policy(spec, teacher.network), tmp_path / "own.safetensors")
+    result = stillhouse("export", "own.safetensors")
+    said = " ".join(result.stdout.split())
+    assert (result.returncode, "not compared" in said, "--trust" in said) == (0, True, True)
+    assert told(stillhouse, "own.safetensors", "--trust")["observations"] > 0
+
+
 def test_an_export_unlike_its_policy_fails_and_says_so(
     folder: Path, stillhouse: Stillhouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

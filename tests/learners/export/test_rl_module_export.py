@@ -1,6 +1,7 @@
 """Students as RLModules: what RLlib makes of the folder, and that it goes on training from it."""
 
 import pickle
+import pickletools
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -37,6 +38,7 @@ SMALL_CNN = {
     | {"hidden": 10},
     "observation": {"shape": (2, 24, 20), "dtype": "uint8", "scale": 1 / 255},
 }
+OURS = ("actors.", "cluster.", "common.", "learners.")
 KINDS: dict[str, dict[str, Any]] = {
     "logits": {},
     "logits and value": SHARED,
@@ -80,7 +82,8 @@ def rl_module_of(folder: Path) -> Any:
 def test_the_module_says_what_the_policy_says(kind: str, tmp_path: Path) -> None:
     policy, folder = policy_of(**KINDS[kind]), tmp_path / "module"
     before = {name: tensor.clone() for name, tensor in policy.network.state_dict().items()}
-    export_rl_module(policy, folder)
+    told = export_rl_module(policy, folder)
+    assert bool(told) == kind.startswith("frames")
     torch.testing.assert_close(policy.network.state_dict(), before, rtol=0, atol=0)
 
     module, observations = rl_module_of(folder), observations_for(policy)
@@ -108,6 +111,26 @@ def test_the_folder_is_a_teacher_like_the_policy(kind: str, tmp_path: Path) -> N
     observations = observations_for(policy)
     wanted, said = InferencePolicy(policy)(observations), InferencePolicy(back)(observations)
     np.testing.assert_allclose(said.dist_inputs, wanted.dist_inputs, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("frames, logits", "floats from 0 to 255, channels last: [height, width, stack] = [24, 20"),
+        ("frames of floats", "takes floats, channels last: [height, width, stack] = [24, 20, 3]"),
+    ],
+)
+def test_what_a_module_takes_for_frames_is_told(kind: str, told: str, tmp_path: Path) -> None:
+    assert told in export_rl_module(policy_of(**KINDS[kind]), tmp_path / "module")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_files_name_no_class_of_ours(kind: str, tmp_path: Path) -> None:
+    export_rl_module(policy_of(**KINDS[kind]), tmp_path / "module")
+    for file in (tmp_path / "module").glob("*.pkl"):
+        said = [argument for _, argument, _ in pickletools.genops(file.read_bytes())]
+        names = [name for name in said if isinstance(name, str)]
+        assert not [name for name in names if name.startswith(OURS)]
 
 
 def test_weights_of_bfloat16_leave_as_float32(tmp_path: Path) -> None:
