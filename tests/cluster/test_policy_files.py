@@ -5,6 +5,7 @@ import pytest
 from cluster.exports.source import open_source
 from cluster.players import load_entry_policy
 from cluster.policy_files import load_policy_file
+from cluster.scene import Scene
 from common.errors import PolicyMissingError, RunDirectoryError
 from tests.common.teachers.sb3_files import q_network, write
 
@@ -23,14 +24,14 @@ def test_what_its_reader_says_goes_to_standard_error(
 
 def test_a_run_without_a_student_is_not_exported(tmp_path: Path) -> None:
     with pytest.raises(RunDirectoryError, match=f"^{tmp_path}: has no student yet; finish it"):
-        open_source(str(tmp_path), None)
+        open_source(str(tmp_path), Scene())
 
 
 def test_neither_a_run_nor_a_policy(tmp_path: Path) -> None:
     source = str(tmp_path / "nothere")
     wanted = f"{source}: neither a run directory nor a policy file is there"
     with pytest.raises(PolicyMissingError, match=f"^{wanted}; give the path of one$"):
-        open_source(source, None)
+        open_source(source, Scene())
     write(tmp_path, q_network(), name="nothere")
     with pytest.raises(PolicyMissingError) as caught:
         load_entry_policy(source, task=None, trust=False)

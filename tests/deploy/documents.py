@@ -68,11 +68,6 @@ def code_in_sentences(path: Path, start: str) -> list[str]:
     return [code for code in _CODE.findall(text) if code.startswith(start)]
 
 
-def python_blocks(document: str) -> list[str]:
-    """Return what a document shows in Python."""
-    return _PYTHON.findall((ROOT / document).read_text())
-
-
 def _blocks(path: Path) -> list[str]:
     """Return the fenced blocks of a document."""
     return _FENCED.findall(path.read_text())

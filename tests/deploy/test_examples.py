@@ -15,6 +15,8 @@ from tests.deploy.documents import DOCUMENTS, ROOT, code_in_sentences, python_of
 from tests.learners.export.programs import observations_for
 
 STUDENTS = ROOT / "deploy" / "guide" / "students.md"
+QUICKSTART = ROOT / "deploy" / "guide" / "quickstart.md"
+"""Its Python is run by `test_guide`, before the page's commands."""
 
 needs_cc = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler here")
 
@@ -35,4 +37,4 @@ def test_the_page_on_students_asks_the_onnx_file_and_the_c_program_the_same(tmp_
 
 
 def test_a_page_with_python_is_tried() -> None:
-    assert [path for path in DOCUMENTS if python_of(path)] == [STUDENTS]
+    assert [path for path in DOCUMENTS if python_of(path)] == [QUICKSTART, STUDENTS]

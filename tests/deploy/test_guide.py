@@ -14,7 +14,7 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from tests.deploy.documents import ROOT, Command, cluster_commands, commands, python_blocks
+from tests.deploy.documents import ROOT, Command, cluster_commands, commands, python_of
 
 STILLHOUSE = Path(sys.executable).with_name("stillhouse")
 QUICKSTART = "deploy/guide/quickstart.md"
@@ -95,7 +95,7 @@ def test_the_quickstart_ends_with_a_student_a_page_a_video_and_an_export(quickst
 @pytest.mark.slow
 def test_who_has_no_zip_makes_one_with_the_lines_of_the_quickstart(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "deploy" / "recipes", tmp_path / "deploy" / "recipes")
-    [program] = python_blocks(QUICKSTART)
+    program = python_of(ROOT / QUICKSTART)
     assert "50_000" in program
     short = program.replace("50_000", "500")
     subprocess.run([sys.executable, "-c", short], cwd=tmp_path, check=True, timeout=300)
