@@ -103,8 +103,10 @@ def with_name(tree: Any) -> Any:
     if not isinstance(tree, dict) or "name" in tree:
         return tree
     tasks = tree.get("tasks")
-    several = isinstance(tasks, list | tuple) and bool(tasks)
-    tables, key = (tasks, "name") if several else ([tree.get("env")], "id")
+    if isinstance(tasks, list | tuple) and tasks:
+        tables, key = list(tasks), "name"
+    else:
+        tables, key = [tree.get("env")], "id"
     told = [str(table.get(key, "")) for table in tables if isinstance(table, dict)]
     name = _IN_NO_NAME.sub("-", "-".join(told)).strip("-._")
     return tree | {"name": name or UNNAMED}

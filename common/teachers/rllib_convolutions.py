@@ -55,7 +55,7 @@ def as_nature_cnn(files: RLModuleFiles, state: State, heads: State) -> tuple[Nat
     channels = tuple(len(weight) for weight in weights)
     if hidden.shape[-1] % channels[-1]:
         raise files.refusal(f"its heads do not see {channels[-1]} channels; fetch it again")
-    channels_last = hidden.unflatten(-1, (-1, channels[-1]))
+    channels_last = hidden.reshape(len(hidden), -1, channels[-1])
     tensors = convs | {"fc.weight": channels_last.transpose(-1, -2).flatten(-2), "fc.bias": bias}
     tensors |= {f"head.{part}": heads[f"head.{part}"] for part in ("weight", "bias")}
     tensors |= _value(state, hidden, bias)

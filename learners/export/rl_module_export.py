@@ -149,8 +149,10 @@ def _model_config(spec: PolicySpec) -> Any:
     network = spec.network
     if isinstance(network, NatureCNNSpec):
         sizes = zip(network.channels, network.kernels, network.strides, strict=True)
+        # Without the last word they would be padded; RLlib's types know three only.
+        filters: Any = [[*size, "valid"] for size in sizes]
         return DefaultModelConfig(
-            conv_filters=[[*size, "valid"] for size in sizes],  # without it they would be padded
+            conv_filters=filters,
             head_fcnet_hiddens=[network.hidden],
             vf_share_layers=spec.has_value,
         )
