@@ -18,13 +18,13 @@ from ale_py import roms
 from actors.environments import ENV_CONFIGS, EnvConfig, RenderedEnvironment, make_rendered
 from actors.environments.atari import AtariConfig, AtariView
 from actors.playback import Player
-from cluster.policy_files import kept_student, load_policy_file
+from cluster.policy_files import kept_student, load_policy_file, naming_trust
 from cluster.prepare import prepare
 from cluster.recipe.config import RunConfig
 from cluster.recipe.teacher_checks import check_spaces
 from cluster.run_directory import RunDirectory, kept_teacher
 from common.config import validate
-from common.errors import ConfigError, MismatchError, RunDirectoryError, UserError
+from common.errors import ConfigError, MismatchError, RunDirectoryError
 from common.policies.inference import InferencePolicy
 from common.policies.policy import Policy
 from common.policies.tasks import policy_of_task
@@ -49,18 +49,8 @@ def load_entry_policy(source: str, *, task: str | None, trust: bool) -> Policy:
     Raises:
         UserError: it cannot be read, or `task` is none of its own.
     """
-    policy = load_trusted(source, trust=trust)
+    policy = load_policy_file(source, trust=trust)
     return one_task(policy, task, source) if policy.spec.heads else policy
-
-
-def load_trusted(source: Named, *, trust: bool) -> Policy:
-    """Read a policy of any format, with what trust the command was given.
-
-    Raises:
-        UserError: it cannot be read.
-    """
-    with _naming_trust():
-        return load_policy_file(source, trust=trust)
 
 
 def one_task(policy: Policy, task: str | None, source: Named) -> Policy:
@@ -175,7 +165,7 @@ def entry_alone(
         told = {"frame_stack": shape[0], "frame_size": shape[1]} | told
     model = ENV_CONFIGS[family]
     known = {key: value for key, value in told.items() if key in model.model_fields}
-    with _naming_trust():
+    with naming_trust():
         return Entry(title=title, policy=policy, env=validate(model, known, f"{title}: env"))
 
 
@@ -227,14 +217,3 @@ def players_of(entries: Sequence[Entry]) -> Iterator[list[Player]]:
     finally:
         for env in made:
             env.close()
-
-
-@contextmanager
-def _naming_trust() -> Iterator[None]:
-    """Add how trust is given here to errors that want it in a recipe."""
-    try:
-        yield
-    except UserError as error:
-        if "trust = true" not in str(error):
-            raise
-        raise type(error)(f"{error}, or here --trust") from None

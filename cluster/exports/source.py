@@ -7,8 +7,8 @@ command.
 from dataclasses import dataclass
 
 from actors.environments import EnvConfig, EnvironmentSpec, VectorEnvironment, make_environment
-from cluster.players import load_trusted, one_task
-from cluster.policy_files import kept_student
+from cluster.players import one_task
+from cluster.policy_files import kept_student, load_policy_file
 from cluster.recipe.config import RunConfig, load_recipe
 from cluster.run_directory import RunDirectory
 from cluster.scene import Scene
@@ -83,7 +83,7 @@ def open_source(source: str, scene: Scene) -> Source:
     path = locate(source)
     directory = RunDirectory(path) if path.is_dir() else None
     if directory is None:
-        policy = load_trusted(path, trust=scene.trust)
+        policy = load_policy_file(path, trust=scene.trust)
     else:
         path, policy = directory.student, kept_student(directory)
     refuse_program(policy)

@@ -15,7 +15,7 @@ def test_what_its_reader_says_goes_to_standard_error(
 ) -> None:
     (tmp_path / "stats.pkl").touch()
     path = write(tmp_path, q_network())
-    assert load_policy_file(path).spec.name == "dqn-teacher"
+    assert load_policy_file(path, trust=False).spec.name == "dqn-teacher"
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.startswith(f"note: {path}: its observations are not normalised; stats.pkl ")
