@@ -11,8 +11,8 @@ import typer
 
 from cluster.backends import num_cpus_here, num_gpus_here, opened_backend
 from cluster.board import RunStatus
-from cluster.commands.found import told_of
 from cluster.commands.options import Address, AsJson, Detach, Local, Overrides, Recipe
+from cluster.commands.summary import summary
 from cluster.control import BoardReporter, Control
 from cluster.finished import finished_evaluation, require_share, share_reached
 from cluster.interrupt import INTERRUPTED
@@ -108,7 +108,7 @@ def check(recipe: Recipe, overrides: Overrides = None, as_json: AsJson = False) 
         return
     for warning in preparation.warnings:
         print(f"note: {warning}")
-    for line in told_of(preparation):
+    for line in summary(preparation):
         print(line)
     print(f"{recipe}: good")
 

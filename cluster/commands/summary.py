@@ -8,7 +8,7 @@ from common.policies.policy import Policy
 from common.policies.spec import ObservationSpec
 
 
-def told_of(preparation: Preparation) -> Iterator[str]:
+def summary(preparation: Preparation) -> Iterator[str]:
     """Yield a line for each task and its teacher, and one for the student."""
     first = preparation.tasks[0]
     taught = preparation.teacher or untrained_teacher(first.config, first.environment)

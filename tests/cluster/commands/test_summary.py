@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cluster.commands.found import told_of
+from cluster.commands.summary import summary
 from cluster.prepare import prepare
 from cluster.recipe.config import RunConfig, load_recipe
 from tests.cartpole import load_config
@@ -10,7 +10,7 @@ from tests.tasks import load_tasks
 
 
 def told(config: RunConfig) -> list[str]:
-    return list(told_of(prepare(config, num_cpus=9, num_gpus=0)))
+    return list(summary(prepare(config, num_cpus=9, num_gpus=0)))
 
 
 def test_a_teacher_that_is_to_be_trained_is_said_to_be(tmp_path: Path) -> None:
