@@ -52,16 +52,18 @@ class Part:
     """Something whose speed is measured."""
 
     name: str
-    unit: str
     work: Callable[[], float]
     """Does a piece of work and returns how many units it was."""
+    group: str = ""
+    """Parts of a group are compared, so they take their turns one right after another."""
 
 
 def measure_in_turn(parts: list[Part], seconds: float) -> dict[str, float]:
     """Let the parts work in turn, a slice of time each, and return units a second by name.
 
-    Every turn has an order of its own: what ran before leaves caches and clock rates behind, and
-    no part shall have the same neighbour each time.
+    A core may change its speed from one second to the next, so the parts of a group stay together.
+    Every turn has an order of its own, of the groups and within each: what ran before leaves
+    caches and clock rates behind, and no part shall have the same neighbour each time.
 
     Args:
         parts: what to measure.
@@ -69,15 +71,20 @@ def measure_in_turn(parts: list[Part], seconds: float) -> dict[str, float]:
     """
     units = dict.fromkeys((part.name for part in parts), 0.0)
     spent = dict.fromkeys(units, 0.0)
-    order = random.Random(ORDER_SEED)
-    while waiting := [part for part in parts if spent[part.name] < seconds]:
-        order.shuffle(waiting)
-        for part in waiting:
-            part.work()  # the part before left its own data in the caches
-            started = time.perf_counter()
-            while (elapsed := time.perf_counter() - started) < SLICE_S:
-                units[part.name] += part.work()
-            spent[part.name] += elapsed
+    random_order = random.Random(ORDER_SEED)
+    groups: dict[str, list[Part]] = {}
+    for part in parts:
+        groups.setdefault(part.group or part.name, []).append(part)
+    while waiting := [g for g in groups.values() if any(spent[p.name] < seconds for p in g)]:
+        random_order.shuffle(waiting)
+        for group in waiting:
+            random_order.shuffle(group)
+            for part in group:
+                part.work()  # the part before left its own data in the caches
+                started = time.perf_counter()
+                while (elapsed := time.perf_counter() - started) < SLICE_S:
+                    units[part.name] += part.work()
+                spent[part.name] += elapsed
     return {name: units[name] / spent[name] for name in units}
 
 
@@ -151,7 +158,7 @@ def build_parts(
     silent = (_Silent(teacher.spec, num_envs), _Silent(student.spec, num_envs))
     yield _bare_environment(preparation)
     without = _runner(config, *silent)
-    yield Part("env_runner_without_networks", "transitions", lambda: without.sample().valid.sum())
+    yield Part("env_runner_without_networks", lambda: without.sample().valid.sum(), "collecting")
     chunks: list[EncodedChunk] = []
     store = WeightStore()
     store.publish(weights_of(student.network, version=0, learner_steps=0, env_steps=0))
@@ -171,13 +178,13 @@ def build_parts(
         collector.run_once()
         return chunks[0].num_transitions
 
-    yield Part("env_runner", "transitions", collect)
+    yield Part("env_runner", collect)
     batches = np.resize(observations, (8, num_envs, *observations.shape[1:]))
-    yield Part("teacher_forward", "observations", _forward(acting_teacher, batches))
-    yield Part("student_forward", "observations", _forward(acting_student, batches))
+    yield Part("teacher_forward", _forward(acting_teacher, batches), "inference")
+    yield Part("student_forward", _forward(acting_student, batches))
     for form in inference_forms(config.actors.model_copy(update=AUTO), teacher, observations):
         policy = form.policy(teacher)
-        yield Part(f"teacher_forward {form}", "observations", _forward(policy, batches))
+        yield Part(f"teacher_forward {form}", _forward(policy, batches), "inference")
     yield from _codec_and_replay(preparation, fill)
     yield from _training(config, student, teacher, fill)
 
@@ -210,7 +217,7 @@ def _bare_environment(preparation: Preparation) -> Part:
             env.step(actions)
         return config.actors.unroll_length * num_envs
 
-    return Part("environment", "transitions", step)
+    return Part("environment", step, "collecting")
 
 
 def _forward(policy: InferencePolicy, batches: Observations) -> Callable[[], float]:
@@ -227,8 +234,8 @@ def _forward(policy: InferencePolicy, batches: Observations) -> Callable[[], flo
 def _codec_and_replay(preparation: Preparation, chunks: list[EncodedChunk]) -> Iterator[Part]:
     plain = decode(chunks[-1])
     size = chunks[-1].num_transitions
-    yield Part("encode", "transitions", lambda: encode(plain).num_transitions)
-    yield Part("decode", "transitions", lambda: decode(chunks[-1]).num_transitions)
+    yield Part("encode", lambda: encode(plain).num_transitions)
+    yield Part("decode", lambda: decode(chunks[-1]).num_transitions)
     limits = RateLimits(samples_per_insert=1.0, min_size_to_sample=1, error_buffer=1e18)
     shard = build_shard(preparation.config, limits)
     numbers = iter(range(10**12))
@@ -238,7 +245,7 @@ def _codec_and_replay(preparation: Preparation, chunks: list[EncodedChunk]) -> I
         shard.insert(replace(chunks[-1], chunk_id=identity))
         return size
 
-    yield Part("replay_insert", "transitions", insert)
+    yield Part("replay_insert", insert)
 
 
 def _training(
@@ -263,10 +270,10 @@ def _training(
         return work
 
     learner = filled(config.learner)
-    yield Part("training_step", "samples", step(learner))
+    yield Part("training_step", step(learner), "training")
     auto = config.learner.model_copy(update={"micro_batch_size": "auto", "layout": "auto"})
     for name, candidate in training_forms(auto, student).items():
-        yield Part(f"training_step {name}", "samples", step(filled(candidate)))
+        yield Part(f"training_step {name}", step(filled(candidate)), "training")
     batch = learner.gather(learner.draw(size).rows).observations
     moved = batch.numel() * batch.element_size()
     # As much memory as the planes of the window's transitions take, so that both read from afar.
@@ -281,12 +288,12 @@ def _training(
         next(places).clone()
         return moved
 
-    yield Part("gather", "bytes", gather)
-    yield Part("memcpy", "bytes", copy_bytes)
+    yield Part("gather", gather, "copying")
+    yield Part("memcpy", copy_bytes, "copying")
     store = WeightStore()
 
     def publish() -> float:
         store.publish(learner.weights(store.version + 1))
         return 1
 
-    yield Part("publish_weights", "versions", publish)
+    yield Part("publish_weights", publish)

@@ -25,7 +25,11 @@ from rich.table import Table
 
 from cluster.recipe.config import RunConfig
 
-Samples = dict[str, list[float]]
+Rounds = dict[str, list[float]]
+"""A value for each round, by name."""
+
+Measurements = dict[str, list[list[float]]]
+"""Values for each round, by name: of every time that all parts were measured in it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,24 +38,27 @@ class BenchReport:
 
     config: RunConfig
     num_cores: int
-    parts: Samples
-    whole: Samples
+    parts: Measurements
+    whole: Rounds
 
     def figures(self) -> dict[str, float]:
         """Return medians over the rounds by the names that programs read.
 
-        Ratios are taken of what was measured in the same round. Without a whole, only those of
-        the parts are given.
+        Without a whole, only those of the parts are given.
         """
-        figures = {
+        found = self._ratios() | (self._figures_of_the_whole() if self.whole else {})
+        return {name: statistics.median(values) for name, values in found.items()}
+
+    def _ratios(self) -> Rounds:
+        """Return the parts' ratios, each of what was measured side by side."""
+        return {
             "collector": self._ratio("env_runner_without_networks", "environment"),
             "inference": self._ratio("teacher_forward", self._best("teacher_forward ")),
             "training_step": self._ratio("training_step", self._best("training_step ")),
             "gather": self._ratio("gather", "memcpy"),
         }
-        return figures | (self._figures_of_the_whole() if self.whole else {})
 
-    def _figures_of_the_whole(self) -> dict[str, float]:
+    def _figures_of_the_whole(self) -> Rounds:
         whole, cores = self.whole, self.num_cores
         acting, training = self._core_seconds()
         total = [a + t for a, t in zip(acting, training, strict=True)]
@@ -74,35 +81,36 @@ class BenchReport:
             "learner_wait",
             "env_runner_wait",
         )
-        found |= {name: whole[name] for name in same}
-        return {name: statistics.median(values) for name, values in found.items()}
+        return found | {name: whole[name] for name in same}
 
     def _core_seconds(self) -> tuple[list[float], list[float]]:
         """Return core-seconds a transition, round by round: acting (n), training (r·l)."""
         r = self.config.replay.samples_per_insert
         names = ("environment", "teacher_forward", "student_forward")
-        acting = [sum(1 / self.parts[name][i] for name in names) for i in range(self.num_rounds)]
-        return acting, [r / speed for speed in self.parts["training_step"]]
+        speeds = zip(*(self._speeds()[name] for name in names), strict=True)
+        acting = [sum(1 / speed for speed in of_round) for of_round in speeds]
+        return acting, [r / speed for speed in self._speeds()["training_step"]]
 
-    @property
-    def num_rounds(self) -> int:
-        """Rounds measured."""
-        return len(self.parts["environment"])
+    def _speeds(self) -> Rounds:
+        """Return the median speed of each part in each round."""
+        return {name: list(map(statistics.median, of)) for name, of in self.parts.items()}
 
-    def _ratio(self, part: str, other: str) -> float:
-        pairs = zip(self.parts[part], self.parts[other], strict=True)
-        return statistics.median(a / b for a, b in pairs)
+    def _ratio(self, part: str, other: str) -> list[float]:
+        rounds = zip(self.parts[part], self.parts[other], strict=True)
+        pairs = (zip(speeds, others, strict=True) for speeds, others in rounds)
+        return [statistics.median(a / b for a, b in of_round) for of_round in pairs]
 
     def _best(self, prefix: str) -> str:
-        named = [name for name in self.parts if name.startswith(prefix)]
-        return max(named, key=lambda name: statistics.median(self.parts[name]))
+        speeds = self._speeds()
+        named = [name for name in speeds if name.startswith(prefix)]
+        return max(named, key=lambda name: statistics.median(speeds[name]))
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures and every round behind them."""
         return {
             **self.figures(),
             "num_cores": self.num_cores,
-            "rounds": {**self.parts, **self.whole},
+            "rounds": {**self._speeds(), **self.whole, **self._ratios()},
         }
 
     def tables(self) -> list[Table]:
@@ -110,7 +118,7 @@ class BenchReport:
         parts = Table(title="alone, one core")
         for column in ("part", "a second", "lowest", "highest"):
             parts.add_column(column, justify="left" if column == "part" else "right")
-        for name, values in {**self.parts, **self.whole}.items():
+        for name, values in {**self._speeds(), **self.whole}.items():
             cells = (statistics.median(values), min(values), max(values))
             parts.add_row(name, *(f"{value:,.5g}" for value in cells))
         figures = Table(title=f"{self.config.name} on {self.num_cores} cores")

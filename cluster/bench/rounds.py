@@ -9,7 +9,7 @@ from pathlib import Path
 
 from actors.behavior import StudentDriven
 from cluster.bench.parts import Part, build_parts, measure_in_turn, resolve_on_play
-from cluster.bench.report import BenchReport, Samples
+from cluster.bench.report import BenchReport, Measurements, Rounds
 from cluster.prepare import Preparation, prepare
 from cluster.recipe.config import RunConfig
 from cluster.session import Backend, Session, Snapshot
@@ -58,8 +58,8 @@ def run_bench(
         with_whole: whether to run end to end, which takes most of the time, or the parts only.
         say: told what is being measured.
     """
-    parts: Samples = {}
-    whole: Samples = {}
+    parts: Measurements = {}
+    whole: Rounds = {}
     say("playing, and measuring what is fastest")
     # In nine tenths of a run the student acts; in an endless one it would never come to that.
     driven = preparation.config.model_copy(update={"behavior": StudentDriven()})
@@ -85,8 +85,7 @@ def run_bench(
             if backend is not None:
                 backend.close()
         for part in built:
-            middle = statistics.median(speeds[part.name] for speeds in measured)
-            parts.setdefault(part.name, []).append(middle)
+            parts.setdefault(part.name, []).append([speeds[part.name] for speeds in measured])
     return BenchReport(config=config, num_cores=num_cores, parts=parts, whole=whole)
 
 

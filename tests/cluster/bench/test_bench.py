@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster.bench import rounds as bench_rounds
-from cluster.bench.parts import Part, build_parts, measure_in_turn, real_observations
+from cluster.bench.parts import SLICE_S, Part, build_parts, measure_in_turn, real_observations
 from cluster.bench.report import BenchReport
 from cluster.bench.rounds import run_bench
 from cluster.prepare import Preparation, prepare
@@ -63,7 +63,7 @@ def test_parts_work_in_turn_and_count_units_by_the_second() -> None:
 
         return call
 
-    parts = [Part("a", "units", work("a", 3.0, 0.01)), Part("b", "units", work("b", 1.0, 0.02))]
+    parts = [Part("a", work("a", 3.0, 0.01)), Part("b", work("b", 1.0, 0.02))]
     speeds = measure_in_turn(parts, 0.15)
     assert 0 < speeds["a"] <= 3.0 / 0.01
     assert 0 < speeds["b"] <= 1.0 / 0.02
@@ -73,18 +73,36 @@ def test_parts_work_in_turn_and_count_units_by_the_second() -> None:
     assert len(turns) >= 3
 
 
+def test_parts_that_are_compared_work_one_right_after_another() -> None:
+    order: list[str] = []
+
+    def work(name: str) -> Callable[[], float]:
+        def call() -> float:
+            order.append(name)
+            time.sleep(0.03)
+            return 1.0
+
+        return call
+
+    parts = [Part(name, work(name), name[0]) for name in ("a1", "b1", "a2", "b2", "a3", "b3")]
+    measure_in_turn(parts, SLICE_S)
+    turns = [name for name, _ in itertools.groupby(order)]
+    assert sorted(turns) == ["a1", "a2", "a3", "b1", "b2", "b3"]
+    assert len(list(itertools.groupby(turns, key=lambda name: name[0]))) == 2
+
+
 def test_the_figures_follow_their_definitions(preparation: Preparation) -> None:
     parts = {
-        "environment": [2_000.0],
-        "env_runner_without_networks": [1_900.0],
-        "teacher_forward": [8_000.0],
-        "student_forward": [16_000.0],
-        "teacher_forward float32, layout contiguous": [4_000.0],
-        "teacher_forward float16, layout blocks": [10_000.0],
-        "training_step": [40_000.0],
-        "training_step micro-batches of 64, layout blocks": [50_000.0],
-        "gather": [4e9],
-        "memcpy": [8e9],
+        "environment": [[2_000.0]],
+        "env_runner_without_networks": [[1_900.0]],
+        "teacher_forward": [[8_000.0]],
+        "student_forward": [[16_000.0]],
+        "teacher_forward float32, layout contiguous": [[4_000.0]],
+        "teacher_forward float16, layout blocks": [[10_000.0]],
+        "training_step": [[40_000.0]],
+        "training_step micro-batches of 64, layout blocks": [[50_000.0]],
+        "gather": [[4e9]],
+        "memcpy": [[8e9]],
     }
     whole = {
         "transitions_per_s": [1_000.0],
@@ -115,20 +133,31 @@ def test_the_figures_follow_their_definitions(preparation: Preparation) -> None:
 def test_ratios_are_of_the_same_round(preparation: Preparation) -> None:
     """A machine that is slow for a whole round changes no ratio."""
     parts = {
-        "environment": [2_000.0, 200.0, 1_000.0],
-        "env_runner_without_networks": [1_800.0, 190.0, 990.0],
-        "teacher_forward": [4.0, 8.0, 1.0],
-        "teacher_forward one": [5.0, 10.0, 1.0],
-        "teacher_forward other": [1.0, 1.0, 1.0],
-        "training_step": [1.0, 2.0, 3.0],
-        "training_step one": [1.0, 2.0, 3.0],
-        "gather": [1.0, 2.0, 6.0],
-        "memcpy": [2.0, 4.0, 6.0],
+        "environment": [[2_000.0], [200.0], [1_000.0]],
+        "env_runner_without_networks": [[1_800.0], [190.0], [990.0]],
+        "teacher_forward": [[4.0], [8.0], [1.0]],
+        "teacher_forward one": [[5.0], [10.0], [1.0]],
+        "teacher_forward other": [[1.0], [1.0], [1.0]],
+        "training_step": [[1.0], [2.0], [3.0]],
+        "training_step one": [[1.0], [2.0], [3.0]],
+        "gather": [[1.0], [2.0], [6.0]],
+        "memcpy": [[2.0], [4.0], [6.0]],
     }
     report = BenchReport(config=preparation.config, num_cores=2, parts=parts, whole={})
     assert report.figures() == pytest.approx(
         {"collector": 0.95, "inference": 0.8, "training_step": 1.0, "gather": 0.5}
     )
+
+
+def test_ratios_are_of_what_was_measured_side_by_side(preparation: Preparation) -> None:
+    """A machine that changes its speed within a round changes no ratio."""
+    same = ("teacher_forward", "teacher_forward one", "training_step", "training_step one")
+    parts = {name: [[1.0, 1.0, 1.0]] for name in (*same, "gather", "memcpy")}
+    parts["environment"] = [[2_000.0, 200.0, 1_000.0]]
+    parts["env_runner_without_networks"] = [[1_900.0, 190.0, 990.0]]
+    report = BenchReport(config=preparation.config, num_cores=2, parts=parts, whole={})
+    assert report.figures()["collector"] == pytest.approx(0.95)
+    assert report.as_json()["rounds"]["environment"] == [1_000.0]
 
 
 @pytest.mark.ray

@@ -12,71 +12,14 @@ import pytest
 import torch
 
 from common.errors import PolicyFileError
-from common.networks import MLPSpec, NatureCNNSpec
-from common.policies.policy import Policy
+from common.networks import MLPSpec
 from common.policies.spec import ObservationSpec
 from common.teachers import load_teacher
 from learners.teach_config import DqnConfig, PpoConfig, TeachConfig
+from tests.common.teachers.rllib_modules import OBSERVATIONS, assert_same, build
 from tests.taught import taught
 
-OBSERVATIONS = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
-BYTES = torch.randint(256, (20, 2, 20, 24), generator=torch.Generator().manual_seed(0)).float()
-PIXELS = gymnasium.spaces.Box(0, 255, (20, 24, 2), np.float32)
-CONVOLUTIONS: dict[str, Any] = {
-    "conv_filters": [[4, 5, 3, "valid"], [6, [3, 3], [2, 2], "valid"]],
-    "head_fcnet_hiddens": [10],
-}
 ARGUMENTS = "class_and_ctor_args.pkl"
-
-
-def build(
-    algorithm: str,
-    *,
-    observation_space: gymnasium.Space[Any] | None = None,
-    inference_only: bool = False,
-    **settings: Any,
-) -> Any:
-    """Return a module as RLlib builds it, by default for CartPole, with fresh weights."""
-    from ray.rllib.algorithms.appo import APPOConfig
-    from ray.rllib.algorithms.dqn import DQNConfig
-    from ray.rllib.algorithms.impala import IMPALAConfig
-    from ray.rllib.algorithms.ppo import PPOConfig
-    from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
-
-    configs = {"ppo": PPOConfig, "appo": APPOConfig, "impala": IMPALAConfig, "dqn": DQNConfig}
-    config = configs[algorithm]()
-    if "dueling" in settings:
-        config.training(dueling=settings.pop("dueling"))
-    if "num_atoms" in settings:
-        config.training(num_atoms=settings.pop("num_atoms"), v_min=0.0, v_max=1.0)
-    config.environment("CartPole-v1")
-    config.rl_module(model_config=DefaultModelConfig(**settings))
-    torch.manual_seed(0)
-    with gymnasium.make("CartPole-v1") as environment:
-        observation_space = observation_space or environment.observation_space
-        spec = config.get_rl_module_spec(
-            spaces={"default_policy": (observation_space, environment.action_space)},
-            inference_only=inference_only,
-        )
-        spec.observation_space = observation_space
-        spec.action_space = environment.action_space
-        return spec.build()
-
-
-def assert_same(policy: Policy, module: Any) -> None:
-    sees_frames = len(policy.spec.observation.shape) == 3
-    observations = BYTES if sees_frames else OBSERVATIONS
-    with torch.no_grad():
-        output = policy.network(observations)
-        batch = {"obs": observations.permute(0, 2, 3, 1) if sees_frames else observations}
-        if policy.spec.dist == "q_values":
-            wanted = module.compute_q_values(batch)["qf_preds"]
-        else:
-            wanted = module.forward_inference(batch)["action_dist_inputs"]
-        torch.testing.assert_close(output.dist_inputs, wanted, rtol=1e-4, atol=1e-4)
-        if policy.spec.has_value:
-            value = module.compute_values(batch)
-            torch.testing.assert_close(output.value, value, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -138,61 +81,6 @@ def test_a_module_says_the_same(
     assert policy.spec.has_value == (algorithm != "dqn")
     assert policy.spec.provenance["format"] == "rllib"
     assert_same(policy, module)
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "settings", "hidden"),
-    [
-        ("ppo", {}, 10),
-        ("ppo", {"vf_share_layers": False}, 10),
-        ("appo", {}, 10),
-        ("dqn", {"dueling": False}, 10),
-        ("dqn", {}, 20),
-    ],
-    ids=["ppo", "ppo towers", "appo", "dqn", "duelling dqn"],
-)
-def test_a_module_on_frames_says_the_same_with_channels_first(
-    tmp_path: Path, algorithm: str, settings: dict[str, Any], hidden: int
-) -> None:
-    module = build(algorithm, observation_space=PIXELS, **CONVOLUTIONS, **settings)
-    module.save_to_path(str(tmp_path / "module"))
-    policy = load_teacher(tmp_path / "module")
-    assert policy.spec.network == NatureCNNSpec(
-        channels=(4, 6), kernels=(5, 3), strides=(3, 2), hidden=hidden
-    )
-    assert policy.spec.observation == ObservationSpec(shape=(2, 20, 24), dtype="uint8")
-    assert not policy.spec.has_value  # its hidden layer is not the policy's
-    assert_same(policy, module)
-
-
-def test_frames_of_other_floats_are_floats(tmp_path: Path) -> None:
-    space = gymnasium.spaces.Box(-1, 1, (20, 24, 2), np.float32)
-    module = build("ppo", observation_space=space, **CONVOLUTIONS)
-    module.save_to_path(str(tmp_path / "module"))
-    policy = load_teacher(tmp_path / "module")
-    assert policy.spec.observation == ObservationSpec(shape=(2, 20, 24), dtype="float32")
-
-
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        ({"conv_filters": [[4, 5, 3]]}, "conv_filters = [[4, 5, 3]] is not supported (they pad"),
-        ({"conv_filters": [[4, 5, [3, 2], "valid"]]}, "is not supported (they pad"),
-        ({"conv_activation": "tanh"}, "conv_activation = tanh is not supported"),
-        ({"head_fcnet_activation": "tanh"}, "head_fcnet_activation = tanh is not supported"),
-        ({"head_fcnet_hiddens": []}, "0 of head_fcnet_hiddens are not supported"),
-        ({"head_fcnet_hiddens": [8, 8]}, "2 of head_fcnet_hiddens are not supported"),
-    ],
-)
-def test_frames_through_other_layers_are_refused(
-    tmp_path: Path, changes: dict[str, Any], complaint: str
-) -> None:
-    module = build("ppo", observation_space=PIXELS, **CONVOLUTIONS | changes)
-    module.save_to_path(str(tmp_path / "module"))
-    with pytest.raises(PolicyFileError) as caught:
-        load_teacher(tmp_path / "module")
-    assert complaint in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_the_module_of_an_env_runner_has_no_value(tmp_path: Path) -> None:
