@@ -106,7 +106,8 @@ def _draw_greedily(outputs: FloatArray, *, epsilon: float, rng: np.random.Genera
     greedy = outputs.argmax(-1)
     if epsilon == 0.0:
         return Drawn(greedy, np.zeros(count, np.float32))
-    actions = np.where(rng.random(count) < epsilon, rng.integers(num_actions, size=count), greedy)
+    chances, others = rng.random((2, count))
+    actions = np.where(chances < epsilon, (others * num_actions).astype(np.int64), greedy)
     uniform = epsilon / num_actions
     log_greedy, log_other = (np.float32(math.log(p)) for p in (1.0 - epsilon + uniform, uniform))
     return Drawn(actions, np.where(actions == greedy, log_greedy, log_other))
