@@ -88,7 +88,10 @@ def test_the_student_has_a_head_for_each_task(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_one_student_learns_two_tasks(tmp_path: Path, stillhouse: Stillhouse) -> None:
     recipe = write_tasks(tmp_path)
-    ran = stillhouse("run", recipe, "--local", "--run-dir", tmp_path / "run")
+    longer = (
+        "--set=total_env_steps=20_000"  # at 12,000 the heavier task's share depends on the seed
+    )
+    ran = stillhouse("run", recipe, "--local", "--run-dir", tmp_path / "run", longer)
     assert ran.returncode == 0, ran.stderr
     directory = RunDirectory(tmp_path / "run")
     scores = json.loads(directory.evaluation.read_text())
@@ -99,7 +102,7 @@ def test_one_student_learns_two_tasks(tmp_path: Path, stillhouse: Stillhouse) ->
     figures = json.loads(directory.metrics.read_text().splitlines()[-1])
     assert {"learner/light/kl", "learner/heavy/kl"} <= figures.keys()
     # Every transition that was collected was received, whatever task it is of.
-    assert figures["learner/env_steps"] == figures["actor/env_steps"] >= 12_000
+    assert figures["learner/env_steps"] == figures["actor/env_steps"] >= 20_000
     assert len(load_policy(directory.student).spec.heads) == 2
     one = stillhouse("evaluate", tmp_path / "run", "--local", "--task", "heavy", "--json")
     assert list(json.loads(one.stdout)["tasks"]) == ["heavy"]
