@@ -230,9 +230,7 @@ class TransitionWindow:
         if self._planes is None or self._stack is None:
             return self._columns["observations"].index_select(0, rows)
         newest = self._columns["last_plane"].index_select(0, rows)
-        offsets = torch.arange(1 - self._stack, 1, device=self._device)
-        planes = self._planes.index_select(0, (newest[:, None] + offsets).reshape(-1))
-        return planes.view(-1, self._stack, *planes.shape[1:])
+        return _stacks_of(self._planes, self._stack).index_select(0, newest - (self._stack - 1))
 
     def _label_stale(self, rows: torch.Tensor, relabeller: Relabeller) -> None:
         """Give those of the rows [B] the present teacher's labels that have another version's."""
@@ -308,7 +306,7 @@ class TransitionWindow:
             b = self._block
             plane = (height, width) if b is None else (height // b, width // b, b * b)
             shape = (int(self._capacity * PLANES_PER_TRANSITION), *plane)
-            self._planes = torch.empty(shape, dtype=torch.uint8, device=self._device)
+            self._planes = _empty_planes(shape, self._device)
 
     def _make_room(self, num_rows: int, num_planes: int) -> _Segment:
         """Find a place behind the newest chunk and drop the chunks that lie in it."""
@@ -337,6 +335,24 @@ def _overlap(a: _Segment, b: _Segment) -> bool:
     rows = a.row_start < b.row_stop and b.row_start < a.row_stop
     planes = a.plane_start < b.plane_stop and b.plane_start < a.plane_stop
     return rows or planes
+
+
+def _empty_planes(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
+    """Reserve the ring of planes.
+
+    On the host NumPy reserves it, because it asks the system for huge pages: batches take their
+    planes from all over the ring, and most of their time would go into finding small pages.
+    """
+    if device.type == "cpu":
+        return torch.from_numpy(np.empty(shape, np.uint8))
+    return torch.empty(shape, dtype=torch.uint8, device=device)
+
+
+def _stacks_of(planes: torch.Tensor, stack: int) -> torch.Tensor:
+    """Return a view [planes - S + 1, S, *plane]: the planes of a stack lie one after another."""
+    step, *inner = planes.stride()
+    shape = (len(planes) - stack + 1, stack, *planes.shape[1:])
+    return planes.as_strided(shape, (step, step, *inner))
 
 
 @contextmanager
