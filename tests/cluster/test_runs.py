@@ -284,7 +284,10 @@ def test_ranks_go_on_from_the_checkpoint_where_one_is_killed(
 
     try:
         poll_until(session, lambda _: any(checkpoints.glob("step-*/manifest.json")))
-        saved = max(int(path.name.split("-")[1]) for path in checkpoints.glob("step-*"))
+        saved = max(
+            int(manifest.parent.name.split("-")[1])
+            for manifest in checkpoints.glob("step-*/manifest.json")
+        )
         first, second = (session.learner_pid(rank) for rank in (0, 1))
         os.kill(second, signal.SIGKILL)
         poll_until(session, lambda found: found.restarts["learner"] > 0)

@@ -30,7 +30,7 @@ def running(folder: Path, *args: str) -> Iterator[subprocess.Popen[str]]:
 
     def saved() -> bool:
         assert driver.poll() is None, driver.communicate()[0]
-        return any(checkpoints.glob("step-*"))
+        return any(checkpoints.glob("step-*/manifest.json"))  # written last
 
     try:
         wait_until(saved, "no checkpoint was written", timeout_s=300)
