@@ -13,8 +13,7 @@ are not the present teacher's are labelled anew as they are gathered (`learners.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,9 +25,10 @@ from common.errors import ConfigError
 from common.frames import FrameObservations
 from common.networks.inputs import cut_planes, join_blocks
 from common.policies.spec import DistKind
-from common.trajectory import TrajectoryChunk
+from common.trajectory import TrajectoryChunk, VectorObservations
 from learners.batch import DistillBatch, Sequences
 from learners.relabeller import Relabeller
+from learners.rings import empty_ring, host_memory, stacks_of
 from learners.samplers import Sampler
 
 PLANES_PER_TRANSITION = 1.25
@@ -102,8 +102,8 @@ class TransitionWindow:
         self._segments: deque[_Segment] = deque()
         self._row_head = 0
         self._plane_head = 0
-        self._stack: int | None = None
         self._planes: torch.Tensor | None = None  # uint8 [planes, H, W] or squares
+        self._stacks: torch.Tensor | None = None  # the same memory: [planes - S + 1, S, H, W]
         self._columns: dict[str, torch.Tensor] = {}
 
     def __len__(self) -> int:
@@ -143,12 +143,11 @@ class TransitionWindow:
         planes: npt.NDArray[np.uint8] | None = None
         if isinstance(chunk.observations, FrameObservations):
             planes = chunk.observations.planes
-            self._stack = chunk.observations.stack
             columns["last_plane"] = rows(chunk.observations.last_plane)
         else:
             columns["observations"] = rows(chunk.observations.values)
         if not self._columns:
-            self._allocate(columns, planes)
+            self._allocate(columns, chunk.observations)
         num_planes = 0 if planes is None else len(planes)
         segment = self._make_room(len(columns["actions"]), num_planes)
         segment = segment._replace(
@@ -156,14 +155,14 @@ class TransitionWindow:
         )
         if self._planes is not None and planes is not None:
             place = self._planes[segment.plane_start : segment.plane_stop]
-            with _host_memory(place) as target:
+            with host_memory(place) as target:
                 if self._block is None:
                     np.copyto(target, planes)
                 else:
                     cut_planes(planes, self._block, target)
             columns["last_plane"] = columns["last_plane"] + np.int64(segment.plane_start)
         for name, column in columns.items():
-            with _host_memory(self._columns[name][segment.row_start : segment.row_stop]) as target:
+            with host_memory(self._columns[name][segment.row_start : segment.row_stop]) as target:
                 np.copyto(target, column)
         self._segments.append(segment)
         self._sampler.insert(*self._draws_of(segment), revisited=revisited)
@@ -227,10 +226,10 @@ class TransitionWindow:
 
     def _observations(self, rows: torch.Tensor) -> torch.Tensor:
         """Return the observations of rows [B], [B, *shape]; frames as squares where they lie so."""
-        if self._planes is None or self._stack is None:
+        if self._stacks is None:
             return self._columns["observations"].index_select(0, rows)
         newest = self._columns["last_plane"].index_select(0, rows)
-        return _stacks_of(self._planes, self._stack).index_select(0, newest - (self._stack - 1))
+        return self._stacks.index_select(0, newest - (self._stacks.shape[1] - 1))
 
     def _label_stale(self, rows: torch.Tensor, relabeller: Relabeller) -> None:
         """Give those of the rows [B] the present teacher's labels that have another version's."""
@@ -294,19 +293,20 @@ class TransitionWindow:
     def _allocate(
         self,
         columns: dict[str, Array],
-        planes: npt.NDArray[np.uint8] | None,
+        observations: FrameObservations | VectorObservations,
     ) -> None:
         """Reserve the rings in the types of the first chunk."""
         for name, column in columns.items():
             dtype = torch.int64 if name == "last_plane" else torch.from_numpy(column[:0]).dtype
             shape = (self._capacity, *column.shape[1:])
             self._columns[name] = torch.empty(shape, dtype=dtype, device=self._device)
-        if planes is not None:
-            _, height, width = planes.shape
+        if isinstance(observations, FrameObservations):
+            _, height, width = observations.planes.shape
             b = self._block
             plane = (height, width) if b is None else (height // b, width // b, b * b)
             shape = (int(self._capacity * PLANES_PER_TRANSITION), *plane)
-            self._planes = _empty_planes(shape, self._device)
+            self._planes = empty_ring(shape, self._device)
+            self._stacks = stacks_of(self._planes, observations.stack)
 
     def _make_room(self, num_rows: int, num_planes: int) -> _Segment:
         """Find a place behind the newest chunk and drop the chunks that lie in it."""
@@ -335,32 +335,3 @@ def _overlap(a: _Segment, b: _Segment) -> bool:
     rows = a.row_start < b.row_stop and b.row_start < a.row_stop
     planes = a.plane_start < b.plane_stop and b.plane_start < a.plane_stop
     return rows or planes
-
-
-def _empty_planes(shape: tuple[int, ...], device: torch.device) -> torch.Tensor:
-    """Reserve the ring of planes.
-
-    On the host NumPy reserves it, because it asks the system for huge pages: batches take their
-    planes from all over the ring, and most of their time would go into finding small pages.
-    """
-    if device.type == "cpu":
-        return torch.from_numpy(np.empty(shape, np.uint8))
-    return torch.empty(shape, dtype=torch.uint8, device=device)
-
-
-def _stacks_of(planes: torch.Tensor, stack: int) -> torch.Tensor:
-    """Return a view [planes - S + 1, S, *plane]: the planes of a stack lie one after another."""
-    step, *inner = planes.stride()
-    shape = (len(planes) - stack + 1, stack, *planes.shape[1:])
-    return planes.as_strided(shape, (step, step, *inner))
-
-
-@contextmanager
-def _host_memory(target: torch.Tensor) -> Iterator[Array]:
-    """Give memory to write that becomes the tensor's; a copy to a GPU is not waited for."""
-    if target.device.type == "cpu":
-        yield target.numpy()
-        return
-    staging = torch.empty(target.shape, dtype=target.dtype, pin_memory=True)
-    yield staging.numpy()
-    target.copy_(staging, non_blocking=True)

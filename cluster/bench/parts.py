@@ -71,14 +71,14 @@ def measure_in_turn(parts: list[Part], seconds: float) -> dict[str, float]:
     """
     units = dict.fromkeys((part.name for part in parts), 0.0)
     spent = dict.fromkeys(units, 0.0)
-    random_order = random.Random(ORDER_SEED)
+    order = random.Random(ORDER_SEED)
     groups: dict[str, list[Part]] = {}
     for part in parts:
         groups.setdefault(part.group or part.name, []).append(part)
     while waiting := [g for g in groups.values() if any(spent[p.name] < seconds for p in g)]:
-        random_order.shuffle(waiting)
+        order.shuffle(waiting)
         for group in waiting:
-            random_order.shuffle(group)
+            order.shuffle(group)
             for part in group:
                 part.work()  # the part before left its own data in the caches
                 started = time.perf_counter()

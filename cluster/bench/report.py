@@ -87,9 +87,10 @@ class BenchReport:
         """Return core-seconds a transition, round by round: acting (n), training (r·l)."""
         r = self.config.replay.samples_per_insert
         names = ("environment", "teacher_forward", "student_forward")
-        speeds = zip(*(self._speeds()[name] for name in names), strict=True)
-        acting = [sum(1 / speed for speed in of_round) for of_round in speeds]
-        return acting, [r / speed for speed in self._speeds()["training_step"]]
+        speeds = self._speeds()
+        of_rounds = zip(*(speeds[name] for name in names), strict=True)
+        acting = [sum(1 / speed for speed in of_round) for of_round in of_rounds]
+        return acting, [r / speed for speed in speeds["training_step"]]
 
     def _speeds(self) -> Rounds:
         """Return the median speed of each part in each round."""

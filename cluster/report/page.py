@@ -116,9 +116,8 @@ def cost_charts(points: Mapping[str, list[Point]], results: Results) -> list[Cha
     """Return the charts of score against everything that a policy costs."""
     played = any(task.student for task in results.tasks.values())
     title = "share of the teacher, %" if played else "same greedy action, %"
-    title = (
-        f"lowest {title}" if len(results.tasks) > 1 else title
-    )  # of all tasks; longer is cut off
+    if len(results.tasks) > 1:
+        title = f"lowest {title}"  # of all tasks; more words would be cut off
     found = (
         cost_chart(own, cost, score_title=title, include=(0.0, 100.0))
         for cost, own in points.items()

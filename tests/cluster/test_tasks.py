@@ -88,9 +88,8 @@ def test_the_student_has_a_head_for_each_task(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_one_student_learns_two_tasks(tmp_path: Path, stillhouse: Stillhouse) -> None:
     recipe = write_tasks(tmp_path)
-    longer = (
-        "--set=total_env_steps=20_000"  # at 12,000 the heavier task's share depends on the seed
-    )
+    # At 12,000 the heavier task's share depends on the seed.
+    longer = "--set=total_env_steps=20_000"
     ran = stillhouse("run", recipe, "--local", "--run-dir", tmp_path / "run", longer)
     assert ran.returncode == 0, ran.stderr
     directory = RunDirectory(tmp_path / "run")
