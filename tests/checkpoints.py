@@ -10,3 +10,10 @@ def newest_state(directory: Named) -> dict[str, Any] | None:
     """Return the state of the newest checkpoint that is whole."""
     checkpoint = load_newest_checkpoint(directory)
     return None if checkpoint is None else checkpoint.state
+
+
+def saved_env_steps(directory: Named) -> int:
+    """Return the env steps that the newest whole checkpoint counts: a resume goes on from there."""
+    state = newest_state(directory)
+    assert state is not None, "there is no whole checkpoint"
+    return int(state["counters"]["env_steps"])

@@ -23,6 +23,7 @@ from cluster.session import Backend
 from common.errors import RunFailedError
 from common.policies.policy import load_policy
 from tests.cartpole import cartpole_teacher, load_config, write_run
+from tests.checkpoints import saved_env_steps
 from tests.cluster.polling import poll_until
 from tests.commands import started
 
@@ -333,10 +334,8 @@ def test_ctrl_c_leaves_a_usable_student_and_resume_goes_on(tmp_path: Path) -> No
     _, alive = psutil.wait_procs(children, timeout=30)
     assert not alive, "actors or Ray's processes are still running"
     load_policy(tmp_path / "out" / "student.safetensors")
-    steps = [json.loads(line)["learner/env_steps"] for line in metrics.read_text().splitlines()][-1]
-    resumed = started(
-        tmp_path, "resume", "out", "--local", "--set", f"total_env_steps={int(steps) + 8_000}"
-    )
+    longer = f"total_env_steps={saved_env_steps(tmp_path / 'out' / 'checkpoints') + 8_000}"
+    resumed = started(tmp_path, "resume", "out", "--local", "--set", longer)
     output, _ = resumed.communicate(timeout=120)
     assert resumed.returncode == 0, output
     assert re.search(r"student: out", output)

@@ -14,6 +14,7 @@ from ray.cluster_utils import Cluster
 
 from cluster.run_directory import RunDirectory
 from common.policies.policy import load_policy
+from tests.checkpoints import saved_env_steps
 from tests.commands import called
 
 Command = Callable[..., str]
@@ -128,8 +129,7 @@ def test_a_detached_run_is_steered_survives_its_controller_and_finishes(
     assert "the run is stopped" in stillhouse("pause", "walk", code=2)
 
     (tmp_path / "teacher.safetensors").unlink()  # the run directory has its own
-    last = json.loads(directory.metrics.read_text().splitlines()[-1])
-    enough = f"total_env_steps={int(last['learner/env_steps']) + 8_000}"
+    enough = f"total_env_steps={saved_env_steps(directory.checkpoints) + 8_000}"
     stillhouse("resume", "out", "--detach", "--set", enough)
     assert "walk: finished" in stillhouse("watch", "walk")
     assert status(stillhouse, "walk")["phase"] == "finished"
