@@ -49,7 +49,6 @@ class Monitor:
         self._watchdog = Watchdog(
             config.watchdog,
             preparation.limits,
-            sample_size=config.samples_per_request,
             publish_interval_steps=config.learner.publish_interval_steps,
         )
         self._store_watch = StoreWatch()

@@ -126,9 +126,7 @@ def prepare(
             f"the student ({student.num_parameters:,} parameters) is not smaller than its "
             f"teacher ({outline.num_parameters:,})"
         )
-    limits = config.replay.limits(
-        insert_size=config.actors.chunk_size, sample_size=config.samples_per_request
-    )
+    limits = config.replay.limits(insert_size=config.actors.chunk_size)
     check_resources(config, num_cpus=num_cpus, num_gpus=num_gpus)
     return Preparation(
         config=config,

@@ -49,7 +49,6 @@ class Watchdog:
     Args:
         config: after how long it speaks.
         limits: of every shard's rate limiter.
-        sample_size: samples that the learner asks a shard for at once.
         publish_interval_steps: learner steps between two versions of the weights.
         clock: returns seconds that never go back.
     """
@@ -59,13 +58,11 @@ class Watchdog:
         config: WatchdogConfig,
         limits: RateLimits,
         *,
-        sample_size: int,
         publish_interval_steps: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._after_s = config.after_s
         self._limits = limits
-        self._sample_size = sample_size
         self._publish_interval_steps = publish_interval_steps
         self._clock = clock
         self._placed = _Movement()
@@ -138,7 +135,7 @@ class Watchdog:
             self._published_at_step = trainer.learner_steps
         if snapshot.waiting_for is None:
             self._placed.touch(now)
-        if not any(self._limiter(s).can_sample(self._sample_size) for s in snapshot.shards):
+        if not any(self._limiter(shard).allowed(1) for shard in snapshot.shards):
             self._received.touch(now)
             self._stepped.touch(now)
         steps = trainer.learner_steps - self._published_at_step

@@ -31,9 +31,9 @@ class ReplayConfig(StrictModel):
     """Times that a transition is trained on, on average."""
     min_size_to_sample: int = Field(default=4_096, ge=1)
     """Transitions before the first sample, all shards together."""
-    error_buffer: float | None = Field(default=None, gt=0)
-    """Samples by which training may lead or lag, for each shard; by default the larger of a
-    chunk's samples and a request, the smallest that is not refused."""
+    error_buffer: float | None = Field(default=None, ge=1)
+    """Samples by which training may lead or lag, for each shard; by default those that a chunk is
+    worth."""
     checkpoint: bool = False
     """Whether checkpoints hold the replay too: a resumed run then goes on with the data and the
     order of samples that it had; without, its shards start empty."""
@@ -59,21 +59,11 @@ class ReplayConfig(StrictModel):
         """Transitions of each shard in the learner's window."""
         return -(-self.window_size() // self.num_shards)
 
-    def limits(self, *, insert_size: int, sample_size: int) -> RateLimits:
-        """Return a shard's rate limits.
-
-        Args:
-            insert_size: transitions of a chunk.
-            sample_size: samples of a request.
-
-        Raises:
-            ConfigError: settings that would deadlock.
-        """
-        default = max(self.samples_per_insert * insert_size, float(sample_size))
-        limits = RateLimits(
+    def limits(self, *, insert_size: int) -> RateLimits:
+        """Return a shard's rate limits, for chunks of `insert_size` transitions."""
+        default = max(self.samples_per_insert * insert_size, 1.0)
+        return RateLimits(
             samples_per_insert=self.samples_per_insert,
             min_size_to_sample=-(-self.min_size_to_sample // self.num_shards),
             error_buffer=default if self.error_buffer is None else self.error_buffer,
         )
-        limits.check(insert_size=insert_size, sample_size=sample_size)
-        return limits

@@ -3,16 +3,16 @@
 With I transitions inserted, S samples granted, ratio r (samples per insert), minimum size M and
 error buffer E, both counted in samples, let D = I·r − S. Then
 
-    insert n is allowed while    D <= r·M + E        (before it)
-    sample n is allowed when     D − n >= r·M − E    and I >= M.
+    an insert is allowed while          D <= r·M + E        (before it)
+    n samples are allowed as long as    D − n >= r·M − E    and I >= M.
 
 So training never runs ahead of the data by more than E samples, nor behind it by more than E and
-one chunk; in the long run S / (I − M) is r.
+one chunk; in the long run S / (I − M) is r. Where fewer samples are allowed than a request asks
+for, it gets these, so the coupling is as close as E says however large a request is, and inserts
+and samples never wait for each other where E is a sample or more.
 """
 
 from dataclasses import dataclass
-
-from common.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,24 +22,6 @@ class RateLimits:
     samples_per_insert: float
     min_size_to_sample: int
     error_buffer: float
-
-    def check(self, *, insert_size: int, sample_size: int) -> None:
-        """Refuse settings under which inserts and samples would wait for each other for ever.
-
-        Args:
-            insert_size: transitions of the largest insert.
-            sample_size: samples of the largest request.
-
-        Raises:
-            ConfigError: the error buffer is too small.
-        """
-        needed = max(self.samples_per_insert * insert_size, sample_size)
-        if self.error_buffer < needed:
-            raise ConfigError(
-                f"replay.error_buffer = {self.error_buffer:g} would deadlock: inserts of "
-                f"{insert_size} transitions and requests of {sample_size} samples need at least "
-                f"{needed:g}"
-            )
 
 
 class RateLimiter:
@@ -61,12 +43,12 @@ class RateLimiter:
         """Whether an insert is allowed now."""
         return self._surplus <= self._offset + self._limits.error_buffer
 
-    def can_sample(self, num_samples: int) -> bool:
-        """Whether `num_samples` more samples are allowed now."""
-        return (
-            self.inserted >= self._limits.min_size_to_sample
-            and self._surplus - num_samples >= self._offset - self._limits.error_buffer
-        )
+    def allowed(self, num_samples: int) -> int:
+        """Return how many of `num_samples` more samples are allowed now."""
+        if self.inserted < self._limits.min_size_to_sample:
+            return 0
+        left = self._surplus - self._offset + self._limits.error_buffer
+        return min(num_samples, max(0, int(left)))
 
     def did_insert(self, num_transitions: int) -> None:
         """Count an insert."""

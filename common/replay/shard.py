@@ -139,7 +139,7 @@ class ReplayShard:
     def sample(
         self, *, cursor: int, num_samples: int, held: Collection[int] = ()
     ) -> ReplaySample | None:
-        """Grant `num_samples` samples and hand out chunks that `cursor` has not had.
+        """Grant up to `num_samples` samples and hand out chunks that `cursor` has not had.
 
         A cursor that lags by more than one answer gets chunks first and samples with the last
         of them, and only then older chunks again.
@@ -150,7 +150,7 @@ class ReplayShard:
             held: numbers of the chunks that the caller's window holds; they are not revisited.
 
         Returns:
-            None where the rate limiter says to wait.
+            None where the rate limiter allows no sample.
         """
         if cursor > self._first + len(self._chunks):  # of a former life of this shard
             cursor = 0
@@ -160,10 +160,10 @@ class ReplayShard:
         granted = 0
         revisited: dict[int, EncodedChunk] = {}
         if not lagging:
-            if not self._limiter.can_sample(num_samples):
+            granted = self._limiter.allowed(num_samples)
+            if not granted:
                 return None
-            granted = num_samples
-            self._limiter.did_sample(num_samples)
+            self._limiter.did_sample(granted)
             revisited = self._draw_older(start, self._revisits * len(chunks), held)
         top, self._next = self._top, self._first + start + len(chunks)
         self._top = max(top, self._next)

@@ -36,9 +36,7 @@ def test_a_good_recipe_comes_with_what_was_loaded(tmp_path: Path) -> None:
     assert preparation.teacher is not None
     assert preparation.teacher.spec.network.hidden == (64,)
     assert preparation.warnings == ()
-    assert preparation.limits == config.replay.limits(
-        insert_size=config.actors.chunk_size, sample_size=config.samples_per_request
-    )
+    assert preparation.limits == config.replay.limits(insert_size=config.actors.chunk_size)
 
 
 def test_with_config_changes_the_recipe_only(tmp_path: Path) -> None:
@@ -114,7 +112,6 @@ def test_a_teacher_that_names_no_actions_is_not_refused_for_them(tmp_path: Path)
             MismatchError,
             "advantage = 'mean' needs a Q-teacher",
         ),
-        ("replay.error_buffer=1.0", ConfigError, "replay.error_buffer = 1 would deadlock"),
         ("learner.num_gpus=1", ResourceError, "learner.num_gpus = 1, and there are 0"),
         ("actors.num_env_runners=3", ResourceError, r"2.6 CPUs \(3 .* 0.7 each, learner 0.5\)"),
     ],

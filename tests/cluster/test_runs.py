@@ -55,7 +55,7 @@ def assert_complete(directory: Path, outcome: Outcome, config: RunConfig) -> Non
     assert last["learner/env_steps"] >= config.total_env_steps
     # The rate limiter's bounds, for all shards together; an insert may overshoot by one chunk.
     replay, chunk = config.replay, config.actors.chunk_size
-    limits = replay.limits(insert_size=chunk, sample_size=config.samples_per_request)
+    limits = replay.limits(insert_size=chunk)
     surplus = last["replay/inserted"] * replay.samples_per_insert - last["replay/sampled"]
     middle = limits.samples_per_insert * limits.min_size_to_sample * replay.num_shards
     reach = (limits.error_buffer + limits.samples_per_insert * chunk) * replay.num_shards

@@ -110,7 +110,7 @@ def test_samples_per_insert_are_held_within_one_percent(
     batch_size: int, ratio: float, num_shards: int, eagerness: float, tmp_path: Path
 ) -> None:
     config = config_of(tmp_path, batch_size, ratio, num_shards)
-    limits = config.replay.limits(insert_size=LARGEST, sample_size=config.samples_per_request)
+    limits = config.replay.limits(insert_size=LARGEST)
     shards = [build_shard(config, limits, index) for index in range(num_shards)]
     readers = build_readers(config, list(shards))
     learner = learner_of(config)
@@ -143,3 +143,23 @@ def test_samples_per_insert_are_held_within_one_percent(
     assert inserted - 2 * num_shards * LARGEST * 8 <= learner.env_steps <= inserted
     wanted = ratio * (inserted - config.replay.min_size_to_sample)
     assert sampled == pytest.approx(wanted, rel=0.01)
+
+
+@pytest.mark.parametrize("ratio", [0.1, 1.0, 8.0])
+def test_a_learner_that_waits_for_data_is_level_with_it_after_every_chunk(
+    ratio: float, tmp_path: Path
+) -> None:
+    """So the ratio holds over any stretch of a run, and not only over a long one."""
+    config = config_of(tmp_path, 4, ratio, 1)
+    limits = config.replay.limits(insert_size=LARGEST)
+    shard = build_shard(config, limits)
+    (reader,) = build_readers(config, [shard])
+    source = ChunkSource(np.random.default_rng(0), 1)
+    for _ in range(200):
+        shard.insert(source.next(0))
+        while reader.read() is not None:
+            pass
+        stats = shard.stats()
+        lead = stats.sampled - ratio * (stats.inserted - limits.min_size_to_sample)
+        if stats.sampled:
+            assert lead == pytest.approx(limits.error_buffer, abs=1.0 + ROUNDING)

@@ -31,7 +31,6 @@ class Run:
         self.watchdog = Watchdog(
             WatchdogConfig(after_s=after_s),
             limits,
-            sample_size=10,
             publish_interval_steps=PUBLISH_INTERVAL_STEPS,
             clock=lambda: self.now,
         )
@@ -258,7 +257,6 @@ def test_the_time_before_the_first_snapshot_does_not_count() -> None:
     watchdog = Watchdog(
         WatchdogConfig(after_s=AFTER_S),
         ROOMY,
-        sample_size=10,
         publish_interval_steps=PUBLISH_INTERVAL_STEPS,
         clock=lambda: now,
     )

@@ -48,7 +48,7 @@ class Parts:
             samples_per_insert=samples_per_insert,
             min_size_to_sample=30,
         )
-        limits = self.replay.limits(insert_size=CHUNK, sample_size=BATCH)
+        limits = self.replay.limits(insert_size=CHUNK)
         self.shards = [
             ReplayShard(
                 capacity=self.replay.shard_capacity(),

@@ -95,7 +95,7 @@ def test_check_finds_a_good_recipe_good(
         ("student.network.name=nature_cnn", ["student.network"]),
         ("actors.num_env_runners=100000", ["CPUs", "num_env_runners"]),
         ("learner.num_gpus=64", ["num_gpus"]),
-        ("replay.error_buffer=1.0", ["error_buffer", "deadlock"]),
+        ("replay.error_buffer=0.5", ["replay.error_buffer", "0.5"]),
         ("replay.capacity=10", ["replay.capacity"]),
         ("replay.num_shards=9", ["replay.num_shards = 9", "env runners"]),
         ("objective={}", ["objective", "kl"]),

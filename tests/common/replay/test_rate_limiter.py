@@ -3,21 +3,19 @@ import itertools
 import numpy as np
 import pytest
 
-from common.errors import ConfigError
 from common.replay.rate_limiter import RateLimiter, RateLimits
 
 
 def random_limits(rng: np.random.Generator) -> tuple[RateLimits, int, int]:
-    """Return limits that `check` passes, as tight as it allows half the time, and both sizes."""
+    """Return limits, as tight as they may be a third of the time, and the sizes of both sides."""
     insert_size, sample_size = (int(size) for size in rng.integers(1, 200, size=2))
     ratio = float(rng.choice([0.1, 0.5, 1.0, 3.0, 8.0]))
-    slack = float(rng.choice([1.0, rng.uniform(1.0, 4.0)]))
+    chunk_worth = max(1.0, ratio * insert_size)
     limits = RateLimits(
         samples_per_insert=ratio,
         min_size_to_sample=int(rng.integers(1, 1_000)),
-        error_buffer=slack * max(ratio * insert_size, sample_size),
+        error_buffer=float(rng.choice([1.0, chunk_worth, rng.uniform(1.0, 4.0) * chunk_worth])),
     )
-    limits.check(insert_size=insert_size, sample_size=sample_size)
     return limits, insert_size, sample_size
 
 
@@ -29,10 +27,11 @@ def test_random_interleavings_hold_the_bounds_and_never_deadlock(seed: int):
     offset = limits.samples_per_insert * limits.min_size_to_sample
     eagerness = rng.uniform(0.1, 0.9)
     for _ in range(600):
-        may_insert, may_sample = limiter.can_insert(), limiter.can_sample(sample_size)
-        assert may_insert or may_sample, "inserts and samples wait for each other"
-        if may_sample and (not may_insert or rng.random() < eagerness):
-            limiter.did_sample(sample_size)
+        may_insert, allowed = limiter.can_insert(), limiter.allowed(sample_size)
+        assert may_insert or allowed, "inserts and samples wait for each other"
+        assert 0 <= allowed <= sample_size
+        if allowed and (not may_insert or rng.random() < eagerness):
+            limiter.did_sample(allowed)
         else:
             limiter.did_insert(int(rng.integers(1, insert_size + 1)))
         surplus = limits.samples_per_insert * limiter.inserted - limiter.sampled
@@ -48,8 +47,8 @@ def test_in_the_long_run_the_ratio_is_kept(seed: int):
     limits, insert_size, sample_size = random_limits(rng)
     limiter = RateLimiter(limits)
     for _ in range(20_000):
-        if limiter.can_sample(sample_size):
-            limiter.did_sample(sample_size)
+        if allowed := limiter.allowed(sample_size):
+            limiter.did_sample(allowed)
         elif limiter.can_insert():
             limiter.did_insert(insert_size)
     wanted = limits.samples_per_insert * (limiter.inserted - limits.min_size_to_sample)
@@ -62,9 +61,9 @@ def test_nothing_is_sampled_below_the_minimum_size():
     limits = RateLimits(samples_per_insert=10.0, min_size_to_sample=100, error_buffer=5_000)
     limiter = RateLimiter(limits)
     limiter.did_insert(99)
-    assert not limiter.can_sample(1)
+    assert limiter.allowed(1) == 0
     limiter.did_insert(1)
-    assert limiter.can_sample(1)
+    assert limiter.allowed(1) == 1
 
 
 def test_inserts_alone_stop_at_the_upper_bound_and_samples_at_the_lower():
@@ -72,8 +71,8 @@ def test_inserts_alone_stop_at_the_upper_bound_and_samples_at_the_lower():
     limiter = RateLimiter(limits)
     inserted = next(n for n in itertools.count(0, 10) if not _go_on(limiter, n))
     assert inserted == 40  # 2 · 30 = 2 · 10 + 40 is still allowed before the insert
-    while limiter.can_sample(5):
-        limiter.did_sample(5)
+    while allowed := limiter.allowed(7):
+        limiter.did_sample(allowed)
     assert limiter.sampled == 100  # 2 · 40 − 100 = 2 · 10 − 40
 
 
@@ -85,29 +84,12 @@ def _go_on(limiter: RateLimiter, inserted: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize(
-    ("ratio", "insert_size", "sample_size", "needed"),
-    [(1.0, 100, 50, 100), (4.0, 100, 50, 400), (0.5, 100, 128, 128)],
-)
-def test_check_refuses_a_buffer_smaller_than_one_insert_or_request(
-    ratio, insert_size, sample_size, needed
-):
-    def limits(error_buffer: float) -> RateLimits:
-        return RateLimits(samples_per_insert=ratio, min_size_to_sample=1, error_buffer=error_buffer)
-
-    limits(needed).check(insert_size=insert_size, sample_size=sample_size)
-    with pytest.raises(ConfigError) as caught:
-        limits(needed - 1).check(insert_size=insert_size, sample_size=sample_size)
-    message = str(caught.value)
-    assert message.startswith(f"replay.error_buffer = {needed - 1} would deadlock")
-    assert message.endswith(f"at least {needed}")
-
-
-def test_what_check_refuses_can_deadlock():
-    """With a buffer of less than half a request."""
+def test_a_request_gets_what_is_allowed_where_that_is_less():
     limiter = RateLimiter(
-        RateLimits(samples_per_insert=1.0, min_size_to_sample=10, error_buffer=4.0)
+        RateLimits(samples_per_insert=0.5, min_size_to_sample=10, error_buffer=4.0)
     )
-    while limiter.can_insert():
-        limiter.did_insert(1)
-    assert not limiter.can_sample(20)
+    limiter.did_insert(15)
+    assert limiter.allowed(5) == 5
+    assert limiter.allowed(20) == 6  # 0.5 · 15 − 6 = 1.5, and 0.5 · 10 − 4 = 1
+    limiter.did_sample(6)
+    assert limiter.allowed(20) == 0
