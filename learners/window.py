@@ -1,6 +1,6 @@
 """The window: decoded transitions in the learner's memory, sampled many times.
 
-Frame planes lie once in a ring of uint8 planes; a transition is the index of its newest plane and
+Frame planes lie once in a ring of uint8 planes; a transition is the index of its oldest plane and
 its labels. Chunks come in whole and leave whole, oldest first. Rows that are not valid never come
 in. A sampler (`learners.samplers`) hears of both and chooses the rows to gather.
 
@@ -143,7 +143,8 @@ class TransitionWindow:
         planes: npt.NDArray[np.uint8] | None = None
         if isinstance(chunk.observations, FrameObservations):
             planes = chunk.observations.planes
-            columns["last_plane"] = rows(chunk.observations.last_plane)
+            newest = rows(chunk.observations.last_plane).astype(np.int64)
+            columns["first_plane"] = newest - (chunk.observations.stack - 1)
         else:
             columns["observations"] = rows(chunk.observations.values)
         if not self._columns:
@@ -160,7 +161,7 @@ class TransitionWindow:
                     np.copyto(target, planes)
                 else:
                     cut_planes(planes, self._block, target)
-            columns["last_plane"] = columns["last_plane"] + np.int64(segment.plane_start)
+            columns["first_plane"] += segment.plane_start
         for name, column in columns.items():
             with host_memory(self._columns[name][segment.row_start : segment.row_stop]) as target:
                 np.copyto(target, column)
@@ -205,7 +206,7 @@ class TransitionWindow:
         columns = {
             name: column.index_select(0, rows)
             for name, column in self._columns.items()
-            if name not in ("observations", "last_plane")
+            if name not in ("observations", "first_plane")
         }
         actions = columns["actions"]
         return DistillBatch(
@@ -228,8 +229,7 @@ class TransitionWindow:
         """Return the observations of rows [B], [B, *shape]; frames as squares where they lie so."""
         if self._stacks is None:
             return self._columns["observations"].index_select(0, rows)
-        newest = self._columns["last_plane"].index_select(0, rows)
-        return self._stacks.index_select(0, newest - (self._stacks.shape[1] - 1))
+        return self._stacks.index_select(0, self._columns["first_plane"].index_select(0, rows))
 
     def _label_stale(self, rows: torch.Tensor, relabeller: Relabeller) -> None:
         """Give those of the rows [B] the present teacher's labels that have another version's."""
@@ -297,8 +297,7 @@ class TransitionWindow:
     ) -> None:
         """Reserve the rings in the types of the first chunk."""
         for name, column in columns.items():
-            dtype = torch.int64 if name == "last_plane" else torch.from_numpy(column[:0]).dtype
-            shape = (self._capacity, *column.shape[1:])
+            shape, dtype = (self._capacity, *column.shape[1:]), torch.from_numpy(column[:0]).dtype
             self._columns[name] = torch.empty(shape, dtype=dtype, device=self._device)
         if isinstance(observations, FrameObservations):
             _, height, width = observations.planes.shape

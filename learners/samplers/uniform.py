@@ -38,10 +38,10 @@ class UniformSampler(Sampler):
         """Draw rows [num_rows] uniformly, in this process's memory."""
         if self._places is None:
             starts, stops = np.array(self._chunks).T
-            ends = np.cumsum(stops - starts)
+            ends: npt.NDArray[np.int64] = np.cumsum(stops - starts)
             # What to add to the n-th row, counted from the oldest, to get its place.
             self._places = ends, stops - ends
         ends, offsets = self._places
         draws = rng.integers(ends[-1], size=num_rows)
-        rows: npt.NDArray[np.int64] = draws + offsets[np.searchsorted(ends, draws, side="right")]
+        rows: npt.NDArray[np.int64] = draws + offsets[ends.searchsorted(draws, side="right")]
         return rows
