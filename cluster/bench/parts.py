@@ -80,12 +80,26 @@ def measure_in_turn(parts: list[Part], seconds: float) -> dict[str, float]:
         for group in waiting:
             order.shuffle(group)
             for part in group:
-                part.work()  # the part before left its own data in the caches
-                started = time.perf_counter()
-                while (elapsed := time.perf_counter() - started) < SLICE_S:
-                    units[part.name] += part.work()
+                done, elapsed = _turn(part)
+                units[part.name] += done
                 spent[part.name] += elapsed
     return {name: units[name] / spent[name] for name in units}
+
+
+def _turn(part: Part) -> tuple[float, float]:
+    """Let a part work for a slice of time; return units and seconds.
+
+    The part before left its own data in the caches, so a first piece of work does not count, unless
+    it is a slice long itself.
+    """
+    started = time.perf_counter()
+    done = part.work()
+    if (elapsed := time.perf_counter() - started) >= SLICE_S:
+        return done, elapsed
+    done, started = 0.0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < SLICE_S:
+        done += part.work()
+    return done, elapsed
 
 
 class _Silent(InferencePolicy):
