@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 BASE: dict[str, Any] = {
     "name": "along-time",
-    "total_env_steps": 40_000,
+    "total_env_steps": 60_000,
     "env": {"family": "gymnasium", "id": "CartPole-v1"},
     "teacher": {"path": "teacher.safetensors"},
     "student": {"network": {"name": "mlp", "hidden": [16]}},

@@ -1,7 +1,7 @@
 """Runs whose teacher improves while they go on, in one process and on Ray.
 
-Another program is played by the test: it writes the next version as soon as the run has said what
-became of the one before.
+Another program is played by the test: it writes the next version once the run has said what became
+of the one before, and has learnt from what it took.
 """
 
 import json
@@ -43,13 +43,15 @@ class Trainer:
     """Writes versions, and hears as the run's reporter what becomes of them.
 
     `steps` are what it does after the baseline, and each after the run took a version or refused
-    one.
+    one and then took a learner step or more.
     """
 
     def __init__(self, folder: Path, *steps: Callable[["Trainer"], None]) -> None:
         self.folder = folder / "versions"
         self.said: list[str] = []
         self._steps = list(steps)
+        self._due = False
+        self._learner_steps = 0.0
         self.control: Control | None = None
         self.good_enough: Callable[[dict[str, float]], bool] = lambda figures: False
         self.write(rising_teachers()[0], 0)
@@ -64,16 +66,21 @@ class Trainer:
 
     def say(self, text: str) -> None:
         self.said.append(text)
-        due = text.startswith(("starting env runners", "policy-"))
-        if due and self._steps:
-            self._steps.pop(0)(self)
+        self._due |= text.startswith(("starting env runners", "policy-"))
 
     def show(self, table: Table) -> None:
         pass
 
     def progress(self, phase: str, fraction: float, text: str) -> None:
-        """Have the run stopped once its figures are good enough."""
-        if self.control is not None and self.good_enough(self.control.status.figures):
+        """Do what is due, and have the run stopped once its figures are good enough."""
+        if self.control is None:
+            return
+        figures = self.control.status.figures
+        learner_steps = figures.get("learner/steps", 0.0)
+        if self._due and self._steps and learner_steps > self._learner_steps:
+            self._due, self._learner_steps = False, learner_steps
+            self._steps.pop(0)(self)
+        if self.good_enough(figures):
             self.control.want(Wanted(stop=True))
 
     def close(self) -> None:
