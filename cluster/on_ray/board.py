@@ -27,6 +27,9 @@ BOARD = "run-board"
 EXCHANGE_S = 0.5
 ANSWER_TIMEOUT_S = 20.0
 
+START_TIMEOUT_S = 180.0
+"""For the board's process: a node that reads its programs for the first time takes its time."""
+
 LOOK_S = 2.0
 """Between two looks at a run whose name is wanted; four of its reports."""
 
@@ -39,10 +42,24 @@ _RAY_BOARD = remote(RunBoard, num_cpus=0, resources=ON_HEAD, max_restarts=-1, ma
 
 
 def open_board() -> Any:
-    """Return the cluster's run board, started where there is none yet."""
-    return _RAY_BOARD.options(
+    """Return the cluster's run board, started where there is none yet.
+
+    Raises:
+        StillhouseError: it does not start.
+    """
+    board = _RAY_BOARD.options(
         name=BOARD, namespace=NAMESPACE, lifetime="detached", get_if_exists=True
     ).remote()
+    try:
+        ray.get(board.__ray_ready__.remote(), timeout=START_TIMEOUT_S)
+    except GetTimeoutError:
+        raise ResourceError(
+            f"the cluster's run board did not start within {START_TIMEOUT_S:g} s; it runs on the "
+            f"head node: is there room for a process, and is the network to it well?"
+        ) from None
+    except RayError as error:
+        raise own_error("the run board failed", error) from error
+    return board
 
 
 class BoardClient:

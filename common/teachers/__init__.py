@@ -214,7 +214,7 @@ def _recognise(path: Path, head: bytes) -> str:
         if not candidate.folders and candidate.recognises(path):
             return name
     if head.startswith(b"PK\x03\x04"):
-        guess = "a truncated zip, or a zip of something else"
+        guess = "a truncated zip, which to fetch again, or a zip of something else"
     elif head.startswith(b"\x80"):
         guess = "a pickle, which could run code when read"
     else:

@@ -145,14 +145,18 @@ class RayHead:
         return found
 
     def _start(self, *options: str) -> subprocess.Popen[bytes]:
-        """Start a node."""
+        """Start a node, deaf to Ctrl-C.
+
+        In this session: Linux shares a machine out by sessions first, and a process that starts on
+        one node would wait for the idle class of another node.
+        """
         everywhere = ("--block", "--node-ip-address=127.0.0.1", "--disable-usage-stats")
         return subprocess.Popen(
             [*_RAY, "start", *everywhere, "--object-store-memory=100000000", *options],
             env=self.environment(self.token_file),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            process_group=0,
         )
 
     def call(self, port: int, method: str) -> grpc.StatusCode:

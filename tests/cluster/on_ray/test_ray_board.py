@@ -5,10 +5,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
+from ray.exceptions import GetTimeoutError
 
 from cluster.board import SILENT_S, RunBoard, RunStatus
 from cluster.on_ray import board as ray_board
-from cluster.on_ray.board import take_name
+from cluster.on_ray.board import ANSWER_TIMEOUT_S, open_board, take_name
 from common.errors import ResourceError
 
 STATUS = RunStatus(name="pong", run_dir="/runs/pong", task="Pong")
@@ -62,3 +64,22 @@ def test_a_run_that_reports_keeps_its_name(board: Board) -> None:
         take_name(board, board.begin, "b", STATUS)
     assert board.now < 7.0 + 5
     assert not board.board.exchange("a", STATUS).stop
+
+
+def test_a_board_that_starts_slowly_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def get(reference: object, timeout: float) -> None:
+        waits.append(timeout)
+        raise GetTimeoutError
+
+    ready = SimpleNamespace(remote=lambda: "ready")
+    starting = SimpleNamespace(remote=lambda: SimpleNamespace(__ray_ready__=ready))
+    monkeypatch.setattr(
+        ray_board, "_RAY_BOARD", SimpleNamespace(options=lambda **options: starting)
+    )
+    monkeypatch.setattr(ray, "get", get)
+    with pytest.raises(ResourceError, match="the cluster's run board did not start within 180 s"):
+        open_board()
+    assert waits == [180.0]
+    assert waits[0] > 5 * ANSWER_TIMEOUT_S
