@@ -3,6 +3,7 @@
 from contextlib import suppress
 from typing import Any
 
+from cluster.next_command import next_command
 from cluster.run_directory import RunDirectory, read_evaluation, write_json
 from common.errors import RunDirectoryError, RunFailedError, StorageError
 
@@ -17,8 +18,13 @@ def share_reached(evaluation: Evaluation) -> str:
     return "; ".join(_share_in(task, scores) for task, scores in evaluation["tasks"].items())
 
 
-def require_share(evaluation: Evaluation, required: float | None) -> None:
+def require_share(directory: RunDirectory, evaluation: Evaluation, required: float | None) -> None:
     """Hold the lowest of the tasks' shares against what is required.
+
+    Args:
+        directory: of the run, to say how it goes on.
+        evaluation: its scores.
+        required: the least share of the teacher; None: any will do.
 
     Raises:
         RunFailedError: it is below, or one of them is not defined.
@@ -28,9 +34,11 @@ def require_share(evaluation: Evaluation, required: float | None) -> None:
     if required is None or (len(known) == len(shares) and min(known) >= required):
         return
     reached = f"{100 * min(known):.1f} %" if len(known) == len(shares) else "no defined share"
+    longer = next_command(directory, "resume", "--set", "total_env_steps=N")
     raise RunFailedError(
         f"the student reaches {reached} of its teacher, below "
-        f"evaluation.required_share = {100 * required:g} %"
+        f"evaluation.required_share = {100 * required:g} %; it and its scores are kept: train it "
+        f"longer with {longer}, or take a wider student.network"
     )
 
 

@@ -13,7 +13,7 @@ from cluster.prepare import Preparation
 from cluster.progress import Reporter
 from cluster.report.disagreements import keep_disagreements
 from cluster.report.results import read_results
-from cluster.report.verdict import doubt_of_teacher
+from cluster.report.verdict import remarks
 from cluster.run_directory import RunDirectory, write_json
 from cluster.scoring import Verdict
 from cluster.session import Backend
@@ -93,13 +93,13 @@ class StudentDelivery:
             with self._delivery.attempt():
                 write_games(self._directory, preparation, teacher, student, say=self._reporter.say)
         self._reporter.show(scores.table())
-        if (doubt := doubt_of_teacher(read_results(evaluation))) is not None:
-            self._reporter.say(f"note: {doubt}")
+        for told in remarks(read_results(evaluation)):
+            self._reporter.say(f"note: {told}")
         self._delivery.finish(self._reporter.say)
         for path, check in exported.items():
             self._require_agreement(path, check)
         note_finished(self._directory, evaluation)
-        require_share(evaluation, config.required_share)
+        require_share(self._directory, evaluation, config.required_share)
         return evaluation
 
     def _export(

@@ -92,7 +92,7 @@ def resume(
             f"{directory.path}: finished; {share_reached(evaluation)}; train longer with "
             f"--set total_env_steps=N, score again with: {next_command(directory, 'evaluate')}"
         )
-        require_share(evaluation, config.evaluation.required_share)
+        require_share(directory, evaluation, config.evaluation.required_share)
         return
     where = Where(address, local, detach)
     _execute(config, directory.path, where, resumed=directory, former=former)

@@ -40,7 +40,7 @@ def evaluate(
     from cluster.report.delivery import write_report
     from cluster.report.disagreements import keep_disagreements
     from cluster.report.results import read_results
-    from cluster.report.verdict import doubt_of_teacher
+    from cluster.report.verdict import remarks
 
     # Playing episodes reserves nothing for env runners and learner.
     preparation = prepare(
@@ -62,5 +62,5 @@ def evaluate(
         print(json.dumps(scores.as_json()))
         return
     Console().print(scores.table())
-    if (doubt := doubt_of_teacher(read_results(scores.as_json()))) is not None:
-        print(f"note: {doubt}")
+    for told in remarks(read_results(scores.as_json())):
+        print(f"note: {told}")

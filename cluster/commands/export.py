@@ -81,6 +81,8 @@ def export(
         Console().print(scores.table())
         if scores.notes:
             print(scores.notes)
+        if scores.remark is not None:
+            print(f"note: {scores.remark}")
     check, limits = scores.check, chosen.limits[precise]
     if check is not None and not check.suffices(limits):
         raise RunFailedError(

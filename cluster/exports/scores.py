@@ -65,6 +65,17 @@ class ExportScores:
     notes: str
     """What else there is to say of the file, for the user."""
 
+    @property
+    def remark(self) -> str | None:
+        """What to think of a file of lower precision that is no smaller; None where it is."""
+        own, policy = self.cost.num_bytes, self.policy_cost.num_bytes
+        if self.precision == "float32" or self.constant_bytes is not None or own < policy:
+            return None
+        return (
+            f"no smaller than its policy ({own:,} against {policy:,} bytes): so small a network "
+            f"gains nothing from {self.precision}"
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return it for programs."""
         check, played = self.check, self.played

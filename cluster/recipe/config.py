@@ -291,7 +291,8 @@ def load_recipe(path: Named, overrides: list[str]) -> RunConfig:
     tree = _with_absolute_paths(_without_credentials(read_toml(location)), folder)
     tree = _without_credentials(apply_overrides(tree, overrides))
     tree = with_dataset(_with_absolute_paths(tree, Path.cwd()))
-    return validate(RunConfig, tree, str(location))
+    changed = " as --set changes it" if overrides else ""
+    return validate(RunConfig, tree, f"{location}{changed}")
 
 
 def _without_credentials(tree: Tree) -> Tree:

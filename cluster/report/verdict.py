@@ -13,6 +13,9 @@ USUAL_SHARE = 0.95
 WELL_ABOVE = 1.2
 """A share that no student of a good teacher reaches: there is not so much left to win."""
 
+OWN_WAY = 0.8
+"""A student that takes its teacher's greedy action less often plays a game of its own."""
+
 Level = Literal["good", "unsure", "bad", "open"]
 
 
@@ -56,6 +59,7 @@ def judge_results(results: Results, *, required: float | None, says_recipe: bool
     name, task = results.lowest
     level, headline = _level(task, required)
     source = "its recipe requires" if says_recipe else "the recipe requires nothing; held against"
+    held = f"{source} {percent(required, 0)}"
     reached = f"The student reaches {_share(task)} of its teacher"
     if len(results.tasks) > 1:
         reached = (
@@ -65,11 +69,16 @@ def judge_results(results: Results, *, required: float | None, says_recipe: bool
     return Judgement(
         level=level,
         headline=headline,
-        sentence=f"{reached} ({source} {percent(required, 0)}). {_costs(results)}{_doubt(results)}",
+        sentence=f"{reached} ({held}). {_costs(results)}{_following(results)}",
     )
 
 
-def doubt_of_teacher(results: Results) -> str | None:
+def remarks(results: Results) -> list[str]:
+    """Return what its share of the teacher does not tell of a student, a clause each."""
+    return [told for told in (_doubt_of_teacher(results), _own_way(results)) if told is not None]
+
+
+def _doubt_of_teacher(results: Results) -> str | None:
     """Return what to ask where a student certainly plays much better than its teacher, or None."""
     beaten = [
         name
@@ -78,8 +87,33 @@ def doubt_of_teacher(results: Results) -> str | None:
     ]
     if not beaten:
         return None
-    where = f" in {', '.join(beaten)}" if len(results.tasks) > 1 else ""
+    where = _in(beaten, results)
     return f"the student plays better than its teacher{where}: is this the teacher you meant?"
+
+
+def _own_way(results: Results) -> str | None:
+    """Return how rarely a student that plays well enough does what its teacher would, or None."""
+    unlike = {
+        name: task.greedy_agreement
+        for name, task in results.tasks.items()
+        if (share := task.share_of_teacher) is not None
+        and share >= USUAL_SHARE
+        and task.greedy_agreement is not None
+        and task.greedy_agreement < OWN_WAY
+    }
+    if not unlike:
+        return None
+    rarely = " and ".join(percent(agreement) for agreement in unlike.values())
+    return (
+        f"the student takes its teacher's greedy action in only {rarely} of the states"
+        f"{_in(list(unlike), results)}: its return tells how well it plays, not that it plays "
+        f"like its teacher"
+    )
+
+
+def _in(names: list[str], results: Results) -> str:
+    """Name tasks where there are several."""
+    return f" in {' and '.join(names)}" if len(results.tasks) > 1 else ""
 
 
 def _level(task: TaskResult, required: float) -> tuple[Level, str]:
@@ -113,10 +147,10 @@ def _costs(results: Results) -> str:
     return f"Beside {teachers} it is {told}." if told else "What it costs was not measured."
 
 
-def _doubt(results: Results) -> str:
-    """Return the same as a sentence that follows others."""
-    told = doubt_of_teacher(results)
-    return "" if told is None else f" {told[0].upper()}{told[1:]}"
+def _following(results: Results) -> str:
+    """Return the remarks as sentences that follow others."""
+    sentences = (told if told.endswith("?") else f"{told}." for told in remarks(results))
+    return "".join(f" {told[0].upper()}{told[1:]}" for told in sentences)
 
 
 def _by_labels(results: Results) -> str:

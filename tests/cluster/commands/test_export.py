@@ -9,6 +9,7 @@ import pytest
 
 from cluster.run_directory import RunDirectory, create_run_directory
 from common.networks.lstm import LSTMSpec
+from common.networks.mlp import MLPSpec
 from common.policies.policy import Policy, load_policy, new_policy, save_policy
 from learners.export import EXPORT_FORMATS, LIMITS, Limits
 from tests.cartpole import cartpole_teacher, load_config, save_cartpole_teacher, write_run
@@ -229,6 +230,21 @@ def test_an_export_unlike_its_policy_fails_and_says_so(
     assert result.returncode == 1
     assert "not like the policy, it takes its greedy action in" in result.stderr
     assert "int8 is held to 110 %" in result.stderr
+
+
+def test_a_precision_that_makes_no_smaller_file_is_told_to_make_none(
+    folder: Path, stillhouse: Stillhouse
+) -> None:
+    spec = cartpole_teacher().spec
+    for hidden, is_smaller in (((8,), False), ((256, 256), True)):
+        network = MLPSpec(hidden=hidden)
+        policy = new_policy(spec.model_copy(update={"network": network}), seed=0)
+        save_policy(policy, folder / "policy.safetensors")
+        ask = ("export", "policy.safetensors", "--precision", "int8", "--calibration", "data")
+        told_so = "note: no smaller than its policy (" in stillhouse(*ask).stdout
+        own = (folder / "policy.int8.onnx").stat().st_size
+        full = (folder / "policy.safetensors").stat().st_size
+        assert told_so == (own >= full) == (not is_smaller)
 
 
 def test_a_memory_is_compared_and_not_played(folder: Path, stillhouse: Stillhouse) -> None:

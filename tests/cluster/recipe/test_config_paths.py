@@ -66,7 +66,7 @@ def test_a_teacher_that_is_no_path_is_refused_as_such(tmp_path: Path) -> None:
     recipe = write_recipe(tmp_path / "recipe.toml")
     with pytest.raises(ConfigError, match=r"teacher.path = 3"):
         load_recipe(recipe, ["teacher.path=3"])
-    with pytest.raises(ConfigError, match="teacher = 3"):
+    with pytest.raises(ConfigError, match=r"recipe\.toml as --set changes it: teacher = 3"):
         load_recipe(recipe, ["teacher=3"])
 
 

@@ -55,6 +55,19 @@ def test_a_student_that_is_certainly_much_better_is_told_to_be(share: float, dou
     assert found.sentence.endswith(question) is doubts
 
 
+@pytest.mark.parametrize(
+    ("share", "agreement", "is_told"),
+    [(0.98, 0.48, True), (0.98, 0.81, False), (0.98, None, False), (0.5, 0.48, False)],
+)
+def test_a_student_that_plays_well_in_a_way_of_its_own_is_told_to(
+    share: float, agreement: float | None, is_told: bool
+) -> None:
+    found = judged(toy=task_scores(share, greedy_agreement=agreement))
+    words = "The student takes its teacher's greedy action in only 48.0 % of the states: its return"
+    assert (words in found.sentence) is is_told
+    assert not is_told or found.sentence.endswith("like its teacher.")
+
+
 def test_of_several_tasks_those_are_named_in_which_the_student_is_better() -> None:
     found = judged(easy=task_scores(2.3), hard=task_scores(0.5))
     assert "better than its teacher in easy: is this" in found.sentence
