@@ -4,11 +4,12 @@
 
 Runs a recipe (Pong by default, endless, teacher and student acting in half of the episodes each)
 on a `RayBackend` of its own, polls and writes metrics as the controller does, and every `--every`
-seconds adds up the proportional and unique set sizes of all processes by role: driver, raylet,
-gcs, env runners, shards, learner, weight store, Ray's own agents. Pages of Ray's object store,
-where a shard's chunks lie, count for the processes that map them. A line is fitted to each role's
-proportional set size over the last two thirds of the run: before that, replay and the learner's
-window fill up, so runs of a few minutes always seem to grow.
+seconds adds up the memory of all processes by role: driver, raylet, gcs, env runners, shards,
+learner, weight store, Ray's own agents. What counts is what a process holds, in parts where several
+do: its own pages and those of shared memory, as Ray's object store's, where a shard's chunks lie.
+Pages of programs and libraries do not: the kernel drops them and reads them again as it likes. A
+line is fitted over the last two thirds of the run: before that, replay and the learner's window
+fill up, so runs of a few minutes always seem to grow.
 
 Aim: flat. Exit code 1 where a role gains more than `--allowed` MB an hour.
 """
@@ -50,11 +51,11 @@ class Sample:
     restarts: int
     usage: dict[str, RoleUsage]
 
-    def pss_mb(self, role: str) -> float:
-        """Return the proportional set size of a role."""
+    def held_mb(self, role: str) -> float:
+        """Return what a role holds."""
         if role == ALL:
-            return sum(usage.pss_mb for usage in self.usage.values())
-        return self.usage.get(role, RoleUsage()).pss_mb
+            return sum(usage.held_mb for usage in self.usage.values())
+        return self.usage.get(role, RoleUsage()).held_mb
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +68,8 @@ class Trend:
     """Of the fitted line, where the last two thirds begin."""
     end_mb: float
     mb_per_hour: float
-    uss_end_mb: float
+    pss_end_mb: float
+    """Proportional set size at the end, pages of files included."""
 
 
 @contextmanager
@@ -112,10 +114,10 @@ def soak(session: Session, folder: Path, *, seconds: float, every: float) -> lis
         )
         samples.append(sample)
         speed = (sample.env_steps - former.env_steps) / (sample.elapsed_s - former.elapsed_s)
-        parts = [f"{role} {usage.pss_mb:.0f}" for role, usage in sorted(sample.usage.items())]
+        parts = [f"{role} {usage.held_mb:.0f}" for role, usage in sorted(sample.usage.items())]
         print(
-            f"[{sample.elapsed_s:5.0f} s] {speed:5.0f} transitions/s, {sample.pss_mb(ALL):.0f} MB: "
-            + ", ".join(parts),
+            f"[{sample.elapsed_s:5.0f} s] {speed:5.0f} transitions/s, "
+            f"{sample.held_mb(ALL):.0f} MB: {', '.join(parts)}",
             flush=True,
         )
     return samples
@@ -128,7 +130,7 @@ def trends(samples: list[Sample]) -> dict[str, Trend]:
     found: dict[str, Trend] = {}
     for role in [*sorted({role for sample in samples for role in sample.usage}), ALL]:
         times = [sample.elapsed_s for sample in late]
-        slope, offset = np.polyfit(times, [sample.pss_mb(role) for sample in late], 1)
+        slope, offset = np.polyfit(times, [sample.held_mb(role) for sample in late], 1)
         usage = samples[-1].usage
         last = list(usage.values()) if role == ALL else [usage.get(role, RoleUsage())]
         found[role] = Trend(
@@ -136,7 +138,7 @@ def trends(samples: list[Sample]) -> dict[str, Trend]:
             start_mb=float(offset + slope * begin),
             end_mb=float(offset + slope * end),
             mb_per_hour=float(3600 * slope),
-            uss_end_mb=sum(part.uss_mb for part in last),
+            pss_end_mb=sum(part.pss_mb for part in last),
         )
     return found
 
@@ -160,11 +162,11 @@ def main() -> None:
     found = trends(samples)
     first, last = samples[0], samples[-1]
     speed = (last.env_steps - first.env_steps) / last.elapsed_s
-    print(f"{'role':14} processes  start MB    end MB  MB/hour  (unique at the end)")
+    print(f"{'role':14} processes  start MB    end MB  MB/hour  (with pages of files)")
     for role, trend in found.items():
         print(
             f"{role:14} {trend.processes:9} {trend.start_mb:9.1f} {trend.end_mb:9.1f} "
-            f"{trend.mb_per_hour:8.1f}  ({trend.uss_end_mb:.1f})"
+            f"{trend.mb_per_hour:8.1f}  ({trend.pss_end_mb:.1f})"
         )
     print(f"{speed:.0f} transitions/s over {last.elapsed_s / 60:.1f} min, {last.restarts} restarts")
     if args.out is not None:
