@@ -7,17 +7,17 @@ come in between two chunks.
 
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from actors.behavior import Behavior
-from actors.environments import VectorEnvironment
+from actors.environments import StepResult, VectorEnvironment
 from actors.labelling import make_labelling
 from common.frames import FrameObservations, FramePacker
 from common.policies.acting import ActingPolicy
-from common.policies.actions import Actions, Drawn, draw_actions, empty_actions
-from common.policies.box import BoxActions
+from common.policies.actions import Drawn, draw_actions, empty_actions
 from common.policies.inference import InferencePolicy
 from common.policies.remembering import RememberingPolicy
 from common.policies.spec import PolicySpec
@@ -94,8 +94,8 @@ class EnvRunner:
         self._observations = env.reset(int(self._rng.integers(2**30)))
         self._returns = np.zeros(num_envs)
         self._lengths = np.zeros(num_envs, np.int64)
-        self._ended = np.zeros(num_envs, np.bool_)  # this row is an autoreset row
-        self._fresh = np.ones(num_envs, np.bool_)  # this row starts an episode
+        self._resetting = np.arange(0)  # copies of which this row is an autoreset row
+        self._fresh = np.arange(num_envs)  # copies of which this row starts an episode
         self._acting = np.full(num_envs, TEACHER, np.uint8)
         self._by_teacher, self._by_student = np.arange(num_envs), np.arange(0)
 
@@ -118,43 +118,40 @@ class EnvRunner:
 
     def sample(self) -> TrajectoryChunk:
         """Step the env copies T times and return what happened."""
-        rows = _Rows(self._unroll_length, self._env.num_envs, self._env.spec.action_box)
+        rows = _Rows(self._resetting)
         self._labelling.start(self._unroll_length, self._env.num_envs)
         frames, vectors = self._frame_packer(), []
         for t in range(self._unroll_length):
-            self._choose_who_acts()
+            if self._fresh.size:
+                self._choose_who_acts()
             if frames is not None:
                 frames.append(self._observations, self._fresh)
             else:
                 vectors.append(self._observations)
-            actions, log_probs = self._act(t)
-            rows.actions[t], rows.behavior_log_prob[t] = actions, log_probs
-            rows.valid[t], rows.acting_policy[t] = ~self._ended, self._acting
-            self._step(actions, rows, t)
+            drawn = self._act(t)
+            result = self._env.step(drawn.actions)
+            rows.append(self._acting, drawn, result)
+            self._observations = result.observations
+            self._fresh = self._resetting
+            self._resetting = (result.terminated | result.truncated).nonzero()[0]
         observations: FrameObservations | VectorObservations
         observations = VectorObservations(np.stack(vectors)) if frames is None else frames.finish()
         labels = self._labelling.finish()
-        steps_before = self.env_steps
-        self.env_steps += int(rows.valid.sum())
-        chunk_id = self._chunk_id
-        self._chunk_id = chunk_id._replace(sequence=chunk_id.sequence + 1)
-        return TrajectoryChunk(
-            chunk_id=chunk_id,
+        chunk = TrajectoryChunk(
+            chunk_id=self._chunk_id,
             task_id=self._task_id,
-            steps_before=steps_before,
+            steps_before=self.env_steps,
             policy_version=self.policy_version,
             teacher_version=labels.version,
             observations=observations,
-            actions=rows.stored_actions(),
-            rewards=rows.rewards,
-            terminated=rows.terminated,
-            truncated=rows.truncated,
-            valid=rows.valid,
-            acting_policy=rows.acting_policy,
-            behavior_log_prob=rows.behavior_log_prob,
+            **rows.stacked(),
             teacher_dist_inputs=labels.dist_inputs,
             teacher_value=labels.value,
         )
+        self._chunk_id = self._chunk_id._replace(sequence=self._chunk_id.sequence + 1)
+        self.env_steps += int(chunk.valid.sum())
+        self._count_episodes(chunk)
+        return chunk
 
     def _frame_packer(self) -> FramePacker | None:
         if self._env.spec.frame_stack is None:
@@ -164,15 +161,15 @@ class EnvRunner:
 
     def _choose_who_acts(self) -> None:
         """Draw teacher or student for every env copy whose episode starts at this row."""
-        starting = np.flatnonzero(self._fresh)
-        if starting.size:
-            share = self._behavior.teacher_share(self._progress)
-            by_teacher = self._rng.random(starting.size) < share
-            self._acting[starting] = np.where(by_teacher, TEACHER, STUDENT)
-            self._by_teacher = np.flatnonzero(self._acting == TEACHER)
-            self._by_student = np.flatnonzero(self._acting == STUDENT)
-            self._playing_student.forget(starting)
-            self._labelling.forget(starting)
+        starting = self._fresh
+        share = self._behavior.teacher_share(self._progress)
+        by_teacher = self._rng.random(starting.size) < share
+        self._acting = self._acting.copy()  # the rows before keep theirs
+        self._acting[starting] = np.where(by_teacher, TEACHER, STUDENT)
+        self._by_teacher = np.flatnonzero(self._acting == TEACHER)
+        self._by_student = np.flatnonzero(self._acting == STUDENT)
+        self._playing_student.forget(starting)
+        self._labelling.forget(starting)
 
     def _act(self, t: int) -> Drawn:
         """Draw the actions of row t."""
@@ -205,44 +202,62 @@ class EnvRunner:
             rng=self._rng,
         )
 
-    def _step(self, actions: Actions, rows: "_Rows", t: int) -> None:
-        """Step the env copies and keep count of their episodes."""
-        was_reset_row = self._ended
-        result = self._env.step(actions)
-        rows.rewards[t] = result.rewards
-        rows.terminated[t], rows.truncated[t] = result.terminated, result.truncated
-        self._observations = result.observations
-        self._ended = result.terminated | result.truncated
-        self._fresh = was_reset_row
-        self._returns += result.rewards
-        self._lengths += ~was_reset_row
-        for env in np.flatnonzero(self._ended):
+    def _count_episodes(self, chunk: TrajectoryChunk) -> None:
+        """Add the chunk's rows to the episodes under way, and keep those that ended."""
+        starts = np.zeros(self._env.num_envs, np.intp)
+        for row, env in np.argwhere(chunk.terminated | chunk.truncated):
+            self._add_rows(chunk, env, slice(starts[env], row + 1))
+            starts[env] = row + 1
             self._episodes.append(
                 EpisodeResult(
-                    acting_policy=int(self._acting[env]),
+                    acting_policy=int(chunk.acting_policy[row, env]),
                     episode_return=float(self._returns[env]),
                     length=int(self._lengths[env]),
                     policy_version=self.policy_version,
                 )
             )
             self._returns[env], self._lengths[env] = 0.0, 0
+        for env, start in enumerate(starts):
+            self._add_rows(chunk, env, slice(start, None))
+
+    def _add_rows(self, chunk: TrajectoryChunk, env: int, rows: slice) -> None:
+        """Add rows of an env copy to its episode under way."""
+        self._returns[env] += chunk.rewards[rows, env].sum(dtype=np.float64)
+        self._lengths[env] += chunk.valid[rows, env].sum()
 
 
 class _Rows:
-    """The arrays of a chunk while it is being filled."""
+    """The rows of a chunk, one after another.
 
-    def __init__(self, num_steps: int, num_envs: int, box: BoxActions | None) -> None:
-        shape = (num_steps, num_envs)
-        self.actions = empty_actions(box, *shape)
-        self.rewards = np.empty(shape, np.float32)
-        self.terminated = np.empty(shape, np.bool_)
-        self.truncated = np.empty(shape, np.bool_)
-        self.valid = np.empty(shape, np.bool_)
-        self.acting_policy = np.empty(shape, np.uint8)
-        self.behavior_log_prob = np.empty(shape, np.float32)
+    Every array of a step is new, so they are kept as they are and put together at the end: the
+    fewer calls between two steps of the env copies, the less they wait.
 
-    def stored_actions(self) -> npt.NDArray[np.int32] | npt.NDArray[np.float32]:
-        """Return the actions as a chunk has them."""
-        if self.actions.dtype == np.int64:
-            return self.actions.astype(np.int32)
-        return self.actions.astype(np.float32, copy=False)
+    Args:
+        resetting: env copies of which the first row is an autoreset row.
+    """
+
+    def __init__(self, resetting: npt.NDArray[np.intp]) -> None:
+        self._resetting = resetting
+        self._rows: list[tuple[npt.NDArray[Any], ...]] = []
+
+    def append(self, acting: npt.NDArray[np.uint8], drawn: Drawn, result: StepResult) -> None:
+        """Add what was done in a row, by whom, and what the env copies answered."""
+        ends = result.terminated, result.truncated
+        self._rows.append((acting, drawn.actions, drawn.log_probs, result.rewards, *ends))
+
+    def stacked(self) -> dict[str, npt.NDArray[Any]]:
+        """Return the rows' part of a `TrajectoryChunk`."""
+        columns = map(np.stack, zip(*self._rows, strict=True))
+        acting, actions, log_probs, rewards, terminated, truncated = columns
+        valid = np.ones_like(terminated)
+        valid[0, self._resetting] = False
+        valid[1:] = ~(terminated | truncated)[:-1]
+        return {
+            "actions": actions.astype(np.int32) if actions.dtype == np.int64 else actions,
+            "rewards": rewards,
+            "terminated": terminated,
+            "truncated": truncated,
+            "valid": valid,
+            "acting_policy": acting,
+            "behavior_log_prob": log_probs,
+        }

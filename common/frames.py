@@ -64,27 +64,31 @@ class FramePacker:
         self._planes: Planes = np.empty((num_envs, capacity, height, width), np.uint8)
         self._last = np.empty((num_steps, num_envs), np.int32)
         self._counts = np.zeros(num_envs, np.int64)
+        self._most = 0  # the largest of the counts
         self._envs = np.arange(num_envs)
         self._step = 0
 
-    def append(self, observations: Planes, fresh: npt.NDArray[np.bool_]) -> None:
+    def append(self, observations: Planes, fresh: npt.NDArray[np.intp]) -> None:
         """Add one row.
 
         Args:
             observations: [N, S, H, W].
-            fresh: [N], True where the stack does not continue the row before.
+            fresh: numbers of the env copies whose stack does not continue the row before.
         """
-        if int(self._counts.max()) + self._stack > self._planes.shape[1]:
+        if self._most + self._stack > self._planes.shape[1]:
             self._planes = np.concatenate([self._planes, np.empty_like(self._planes)], axis=1)
         if self._step == 0:
-            fresh = np.ones_like(fresh)
-        for env in np.flatnonzero(fresh):
-            start = int(self._counts[env])
-            self._planes[env, start : start + self._stack - 1] = observations[env, :-1]
-        self._counts[fresh] += self._stack - 1
+            fresh = self._envs
+        if fresh.size:
+            for env in fresh:
+                start = int(self._counts[env])
+                self._planes[env, start : start + self._stack - 1] = observations[env, :-1]
+            self._counts[fresh] += self._stack - 1
+            self._most = int(self._counts.max())
         self._planes[self._envs, self._counts] = observations[:, -1]
         self._last[self._step] = self._counts
         self._counts += 1
+        self._most += 1
         self._step += 1
 
     def finish(self) -> FrameObservations:
@@ -97,5 +101,5 @@ class FramePacker:
             stack=self._stack,
         )
         self._counts = np.zeros_like(counts)
-        self._step = 0
+        self._most = self._step = 0
         return observations

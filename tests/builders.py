@@ -82,7 +82,7 @@ def pack(stacks: npt.NDArray[np.uint8], fresh: npt.NDArray[np.bool_]) -> FrameOb
     """Pack stacks [T, N, S, H, W] row by row."""
     packer = FramePacker(*stacks.shape)
     for row, starts in zip(stacks, fresh, strict=True):
-        packer.append(row, starts)
+        packer.append(row, np.flatnonzero(starts))
     return packer.finish()
 
 

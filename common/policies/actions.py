@@ -107,10 +107,14 @@ def _draw_greedily(outputs: FloatArray, *, epsilon: float, rng: np.random.Genera
     if epsilon == 0.0:
         return Drawn(greedy, np.zeros(count, np.float32))
     chances, others = rng.random((2, count))
-    actions = np.where(chances < epsilon, (others * num_actions).astype(np.int64), greedy)
     uniform = epsilon / num_actions
-    log_greedy, log_other = (np.float32(math.log(p)) for p in (1.0 - epsilon + uniform, uniform))
-    return Drawn(actions, np.where(actions == greedy, log_greedy, log_other))
+    log_probs = np.full(count, math.log(1.0 - epsilon + uniform), np.float32)
+    explores = chances < epsilon
+    if explores.any():
+        actions = np.where(explores, (others * num_actions).astype(np.int64), greedy)
+        log_probs[actions != greedy] = math.log(uniform)
+        return Drawn(actions, log_probs)
+    return Drawn(greedy, log_probs)
 
 
 def _draw_by_softmax(logits: FloatArray, *, epsilon: float, rng: np.random.Generator) -> Drawn:

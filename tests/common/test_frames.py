@@ -45,7 +45,7 @@ def test_a_chunk_border_cuts_an_episode_without_loss():
     chunks = []
     for start in range(0, 21, 7):
         for t in range(start, start + 7):
-            packer.append(stacks[t], fresh[t])
+            packer.append(stacks[t], np.flatnonzero(fresh[t]))
         chunks.append(packer.finish())
     for start, chunk in zip(range(0, 21, 7), chunks, strict=True):
         np.testing.assert_array_equal(chunk.stacks(), stacks[start : start + 7])
@@ -56,11 +56,10 @@ def test_a_chunk_border_cuts_an_episode_without_loss():
 def test_what_was_appended_may_be_written_over():
     stacks, fresh = play(2, num_steps=6, num_envs=2, stack=3, end_share=0.3)
     packer = FramePacker(*stacks.shape)
-    buffer, flags = np.empty_like(stacks[0]), np.empty_like(fresh[0])
+    buffer = np.empty_like(stacks[0])
     for row, starts in zip(stacks, fresh, strict=True):
-        buffer[:], flags[:] = row, starts
-        packer.append(buffer, flags)
-        assert (flags == starts).all()
+        buffer[:] = row
+        packer.append(buffer, np.flatnonzero(starts))
     np.testing.assert_array_equal(packer.finish().stacks(), stacks)
 
 
@@ -68,7 +67,7 @@ def test_a_chunk_may_end_early():
     stacks, fresh = play(3, num_steps=8, num_envs=2, stack=4, end_share=0.2)
     packer = FramePacker(*stacks.shape)
     for t in range(5):
-        packer.append(stacks[t], fresh[t])
+        packer.append(stacks[t], np.flatnonzero(fresh[t]))
     np.testing.assert_array_equal(packer.finish().stacks(), stacks[:5])
 
 
