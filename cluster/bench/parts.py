@@ -22,7 +22,7 @@ from cluster.compute import inference_forms, resolve_compute, training_forms
 from cluster.prepare import Preparation, new_student
 from cluster.recipe.config import RunConfig
 from common.codec import EncodedChunk, decode, encode
-from common.policies.actions import draw_actions, empty_actions
+from common.policies.actions import draw_actions
 from common.policies.inference import InferencePolicy, Observations, PolicyOutputs
 from common.policies.policy import Policy, policy_from_bytes, policy_to_bytes
 from common.policies.spec import PolicySpec
@@ -170,7 +170,7 @@ def build_parts(
     acting_teacher = build_inference(config, teacher, refine_below=config.actors.refine_below)
     acting_student = build_inference(config, student, inputs=acting_teacher.shared_inputs())
     silent = (_Silent(teacher.spec, num_envs), _Silent(student.spec, num_envs))
-    yield _bare_environment(preparation)
+    yield _bare_environment(config, student.spec)
     without = _runner(config, *silent)
     yield Part("env_runner_without_networks", lambda: without.sample().valid.sum(), "collecting")
     chunks: list[EncodedChunk] = []
@@ -218,18 +218,26 @@ def _runner(config: RunConfig, teacher: InferencePolicy, student: InferencePolic
     )
 
 
-def _bare_environment(preparation: Preparation) -> Part:
-    """Return the environment alone; like the silent policies, it always takes action 0."""
-    config = preparation.config
-    num_envs = config.actors.num_envs_per_runner
+def _bare_environment(config: RunConfig, student: PolicySpec) -> Part:
+    """Return the environment alone, played as the silent student plays: what is played in a game
+    decides what it costs (Pong with a random action in fifty a fortieth more than without)."""
+    num_envs, unroll_length = config.actors.num_envs_per_runner, config.actors.unroll_length
     env = make_environment(config.env, num_envs=num_envs)
     env.reset(config.seed)
-    actions = np.zeros_like(empty_actions(env.spec.action_box, num_envs))
+    drawn = draw_actions(
+        student,
+        np.zeros((unroll_length * num_envs, student.num_dist_inputs), np.float32),
+        mode=student.acting.mode,
+        epsilon=config.behavior.student_epsilon,
+        noise=config.behavior.action_noise,
+        rng=np.random.default_rng(config.seed),
+    )
+    rows = np.split(drawn.actions, unroll_length)
 
     def step() -> float:
-        for _ in range(config.actors.unroll_length):
+        for actions in rows:
             env.step(actions)
-        return config.actors.unroll_length * num_envs
+        return unroll_length * num_envs
 
     return Part("environment", step, "collecting")
 
