@@ -12,6 +12,7 @@ small for any of it: they compute in float32, whole batches at a time.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -38,6 +39,10 @@ SECONDS = 0.15
 
 REFINE_MARGIN = 1.5
 """What is in doubt, in units of the widest lead that rounding was seen to change."""
+
+TOO_SLOW = 2.0
+"""A type of 16 bits that takes this many times as long as float32 is not checked: on a processor
+that only emulates it, that would take longer than all else."""
 
 _AGREEMENT_BATCH = 256
 _BATCHES = 8
@@ -132,6 +137,9 @@ def inference_forms(
     elif teacher.spec.observation.dtype == "uint8":
         precisions = teacher.network.precisions()
     layouts = teacher.network.layouts() if actors.layout == "auto" else (actors.layout,)
+    if len(precisions) > 1:
+        rows = observations[: actors.num_envs_per_runner]
+        precisions = _without_emulated(precisions, layouts, teacher, rows)
     forms = []
     for precision in precisions:
         refine_below, agreement = _agreement(teacher, precision, observations)
@@ -149,6 +157,25 @@ def inference_forms(
             for layout in layouts
         ]
     return forms
+
+
+def _without_emulated(
+    precisions: tuple[Precision, ...],
+    layouts: tuple[Layout, ...],
+    teacher: Policy,
+    rows: Observations,
+) -> tuple[Precision, ...]:
+    """Return the types that are not `TOO_SLOW`, each in its best layout."""
+    calls = {
+        (precision, layout): partial(
+            InferencePolicy(teacher, precision=precision, layout=layout), rows
+        )
+        for precision in precisions
+        for layout in layouts
+    }
+    seconds = time_in_turn(calls, seconds=0.0)
+    best = {p: min(seconds[p, layout] for layout in layouts) for p in precisions}
+    return tuple(p for p in precisions if best[p] <= TOO_SLOW * best["float32"])
 
 
 def _agreement(

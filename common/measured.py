@@ -26,6 +26,11 @@ ROUNDS = 5
 HOPELESS = 2.0
 """Candidates whose first two calls both take this many times as long as the best are left out."""
 
+CLOSE = 1.15
+FINAL_ROUNDS = 20
+"""What candidates within `CLOSE` of the best get on top: a core that changes its speed may not
+have been fast when it was the turn of the best."""
+
 
 def time_in_turn(
     candidates: Mapping[Candidate, Callable[[], object]], *, seconds: float
@@ -36,15 +41,16 @@ def time_in_turn(
 
     Args:
         candidates: what to call.
-        seconds: spent on each, about.
+        seconds: spent on each, about; on those that are close to the best, five times as long.
     """
     best = {name: _time_calls(call, 0.0) for name, call in candidates.items()}  # warms up, too
     best = {name: min(best[name], _time_calls(call, 0.0)) for name, call in candidates.items()}
-    limit = HOPELESS * min(best.values())
-    for _ in range(ROUNDS):
-        for name, call in candidates.items():
-            if best[name] <= limit:
-                best[name] = min(best[name], _time_calls(call, seconds / ROUNDS))
+    for rounds, within in ((ROUNDS, HOPELESS), (FINAL_ROUNDS, CLOSE)):
+        limit = within * min(best.values())
+        left = [name for name, shortest in best.items() if shortest <= limit]
+        for _ in range(rounds if len(left) > 1 else 0):
+            for name in left:
+                best[name] = min(best[name], _time_calls(candidates[name], seconds / ROUNDS))
     return best
 
 

@@ -20,6 +20,7 @@ from tests.cartpole import cartpole_teacher, load_config
 def _no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name: str(tmp_path / name))
     monkeypatch.setattr(compute, "SECONDS", 0.001)
+    monkeypatch.setattr(compute, "TOO_SLOW", float("inf"))  # on whatever machine tests run
 
 
 @pytest.fixture
@@ -98,6 +99,26 @@ def test_a_type_in_which_the_teacher_overflows_is_not_used(config, frames):
         teacher.network.fc.weight.mul_(1e7)
     precisions = {form.precision for form in inference_forms(config.actors, teacher, frames)}
     assert precisions == {"float32", "bfloat16"}
+
+
+def test_a_type_that_the_processor_emulates_is_not_checked(config, frames, monkeypatch):
+    def emulated(calls, *, seconds):
+        return {(p, layout): 3.0 if p == "float16" else 1.0 for p, layout in calls}
+
+    agreement, checked = compute._agreement, []
+
+    def agreement_of(teacher, precision, observations):
+        checked.append(precision)
+        return agreement(teacher, precision, observations)
+
+    monkeypatch.setattr(compute, "TOO_SLOW", 2.0)
+    monkeypatch.setattr(compute, "time_in_turn", emulated)
+    monkeypatch.setattr(compute, "_agreement", agreement_of)
+    forms = inference_forms(config.actors, make_policy("frames"), frames)
+    assert {form.precision for form in forms} == set(checked) == {"float32", "bfloat16"}
+    asked = config.actors.model_copy(update={"precision": "float16"})
+    forms = inference_forms(asked, make_policy("frames"), frames)
+    assert {form.precision for form in forms} == {"float16"}
 
 
 def test_micro_batches_are_no_larger_than_the_batch(config):

@@ -1,5 +1,7 @@
 import itertools
 import json
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -51,29 +53,49 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     assert remembered("q", lambda: {"a": 1.0}) == {"a": 1.0}
 
 
-def test_the_shortest_time_of_each_is_found_and_hopeless_ones_are_left_out(monkeypatch):
-    clock = 0.0
-    calls: dict[str, int] = {}
+class Clock:
+    """A clock that only the calls of candidates move."""
 
-    def taking(name: str, *first: float, then: float):
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.calls: Counter[str] = Counter()
+        monkeypatch.setattr(measured, "time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def taking(self, name: str, *first: float, then: float) -> Callable[[], None]:
         taken = itertools.chain(first, itertools.repeat(then))
 
         def call() -> None:
-            nonlocal clock
-            calls[name] = calls.get(name, 0) + 1
-            clock += next(taken)
+            self.calls[name] += 1
+            self.now += next(taken)
 
         return call
 
-    monkeypatch.setattr(measured, "time", SimpleNamespace(perf_counter=lambda: clock))
+
+def test_the_shortest_time_of_each_is_found_and_hopeless_ones_are_left_out(monkeypatch):
+    clock = Clock(monkeypatch)
     times = time_in_turn(
         {
-            "fast": taking("fast", 0.5, 0.004, 0.5, then=0.002),
-            "interrupted once": taking("interrupted once", 0.004, 0.5, then=0.003),
-            "hopeless": taking("hopeless", 0.5, 0.05, then=0.001),
+            "fast": clock.taking("fast", 0.5, 0.004, 0.5, then=0.002),
+            "interrupted once": clock.taking("interrupted once", 0.004, 0.5, then=0.003),
+            "hopeless": clock.taking("hopeless", 0.5, 0.05, then=0.001),
         },
         seconds=0.05,
     )
     assert times == pytest.approx({"fast": 0.002, "interrupted once": 0.003, "hopeless": 0.05})
-    assert calls["hopeless"] == 2
-    assert calls["fast"] > 2
+    assert clock.calls["hopeless"] == 2
+    assert clock.calls["fast"] > 2
+
+
+def test_those_close_to_the_best_get_more_turns(monkeypatch):
+    clock = Clock(monkeypatch)
+    slow_at_first = itertools.repeat(0.0022, 60)
+    times = time_in_turn(
+        {
+            "at once": clock.taking("at once", then=0.002),
+            "once its core is fast": clock.taking("late", *slow_at_first, then=0.0019),
+            "behind": clock.taking("behind", then=0.003),
+        },
+        seconds=0.05,
+    )
+    assert min(times, key=lambda name: times[name]) == "once its core is fast"
+    assert clock.calls["behind"] < 60 < clock.calls["late"]
