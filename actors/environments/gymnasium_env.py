@@ -95,8 +95,12 @@ class GymnasiumEnvironment(VectorEnvironment):
         if self._box is not None:
             actions = self._box.from_units(actions)
         observations, rewards, terminated, truncated, _ = self._env.step(actions)
+        # An environment of somebody's own may write its next step into the same arrays.
         return StepResult(
-            self._observations(observations), rewards.astype(np.float32), terminated, truncated
+            self._observations(observations),
+            rewards.astype(np.float32),
+            np.array(terminated, np.bool_),
+            np.array(truncated, np.bool_),
         )
 
     def close(self) -> None:

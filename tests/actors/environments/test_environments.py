@@ -113,6 +113,19 @@ def test_what_was_returned_is_not_written_over_later(family):
         np.testing.assert_array_equal(array, copy)
 
 
+def test_nor_where_an_environment_of_somebodys_own_uses_its_arrays_again(monkeypatch):
+    env = make_environment(CARTPOLE, num_envs=3)
+    env.reset(0)
+    again = [np.zeros((3, 4)), np.zeros(3), np.zeros(3, np.bool_), np.zeros(3, np.bool_)]
+    monkeypatch.setattr(env._env, "step", lambda actions: (*again, {}))
+    before = env.step(np.zeros(3, np.int64))
+    for array in again:
+        array[:] = 1
+    assert not any(array.any() for array in before)
+    assert all(array.all() for array in env.step(np.zeros(3, np.int64)))
+    env.close()
+
+
 def test_pong_is_described():
     spec = make_environment(AtariConfig(id="pong"), num_envs=1).spec
     assert (spec.observation.shape, spec.observation.dtype) == ((4, 84, 84), "uint8")
